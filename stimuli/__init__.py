@@ -1,0 +1,1 @@
+"""The stimuli floor."""

@@ -1,0 +1,37 @@
+"""Shared test set-up: shape checking, the data folder, no network side effects."""
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+# brainscore-vision installs packages while it loads plugins unless told not to.
+os.environ.setdefault("BS_INSTALL_DEPENDENCIES", "no")
+os.environ.setdefault("RESULTCACHING_DISABLE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def data_root() -> Path | None:
+    """Return the folder of real data named by COGMODELS_DATA, or None."""
+    value = os.environ.get("COGMODELS_DATA")
+    return Path(value) if value and Path(value).is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Give the folder of real data; skip where it is absent."""
+    root = data_root()
+    if root is None:
+        pytest.skip("COGMODELS_DATA does not name a folder of real data")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _torch_one_thread() -> None:
+    """Keep sums in one order, so that equal seeds give equal bits."""
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("default")
