@@ -1,7 +1,6 @@
 """Shared test set-up: shape checking, the data folder, no network side effects."""
 
 import os
-import warnings
 from pathlib import Path
 
 import pytest
@@ -34,4 +33,3 @@ def _torch_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-    warnings.simplefilter("default")
