@@ -1,1 +1,27 @@
-"""The stimuli floor."""
+"""Stimulus sets: what models and people are shown."""
+
+from stimuli.files import (
+    atomic_write,
+    hash_array,
+    hash_file,
+    near_matches,
+    read_json,
+    safe_member_path,
+    unknown_name_message,
+    write_json,
+)
+from stimuli.images import read_image
+from stimuli.stimulus_set import StimulusSet
+
+__all__ = [
+    "StimulusSet",
+    "atomic_write",
+    "hash_array",
+    "hash_file",
+    "near_matches",
+    "read_image",
+    "read_json",
+    "safe_member_path",
+    "unknown_name_message",
+    "write_json",
+]
