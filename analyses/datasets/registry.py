@@ -1,0 +1,121 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from analyses.datasets.dataset import Dataset, DatasetInfo
+from stimuli.files import unknown_name_message
+
+Loader = Callable[..., Dataset]
+_ENTRIES: dict[str, tuple[DatasetInfo, Loader]] = {}
+
+
+def register_dataset(info: DatasetInfo) -> Callable[[Loader], Loader]:
+    """Enter a loader under the name that `info` gives.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        What is known of the data set.
+
+    Returns
+    -------
+    callable
+        Decorator for a function ``loader(subject, **options) -> Dataset``.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+    if info.name in _ENTRIES:
+        raise ValueError(f"A data set named {info.name!r} is registered already; choose another name.")
+
+    def enter(loader: Loader) -> Loader:
+        _ENTRIES[info.name] = (info, loader)
+        return loader
+
+    return enter
+
+
+def list_datasets() -> list[DatasetInfo]:
+    """List what `load_dataset` knows by name.
+
+    Returns
+    -------
+    list of DatasetInfo
+        In alphabetical order.
+    """
+    return [_ENTRIES[name][0] for name in sorted(_ENTRIES)]
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """Look a data set up without loading it.
+
+    Parameters
+    ----------
+    name : str
+        One of the names in `list_datasets`.
+
+    Returns
+    -------
+    DatasetInfo
+
+    Raises
+    ------
+    KeyError
+        If there is none of that name; the message lists near matches.
+    """
+    if name not in _ENTRIES:
+        raise KeyError(
+            unknown_name_message("data set", name, sorted(_ENTRIES), "list_datasets() shows them all")
+        )
+    return _ENTRIES[name][0]
+
+
+def load_dataset(name_or_folder: str | Path, subject: str | None = None, **options: Any) -> Dataset:
+    """Load one subject of a data set, by the data set's name or from a folder of one's own.
+
+    Parameters
+    ----------
+    name_or_folder : str or Path
+        A name from `list_datasets`, or a folder in the layout that ``docs/your-own-data.md`` describes.
+    subject : str, optional
+        One of ``info.subjects``; the first by default.
+    **options
+        What the data set's own loader takes: ``download=False`` forbids a download, ``folder=`` names
+        a folder that the user holds (``algonauts2023``), and so on.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    KeyError
+        If there is neither a data set nor a folder of that name; the message lists near matches.
+    ValueError
+        If the subject is unknown or the data are damaged or do not fit together.
+    FileNotFoundError
+        If files are missing and cannot be downloaded.
+    """
+    name = str(name_or_folder)
+    if name not in _ENTRIES:
+        folder = Path(name_or_folder)
+        if folder.is_dir():
+            from analyses.datasets.own_folder import load_own_folder
+
+            return load_own_folder(folder, subject, **options)
+        raise KeyError(
+            unknown_name_message("data set", name, sorted(_ENTRIES))
+            + " There is no folder of that name either."
+        )
+    info, loader = _ENTRIES[name]
+    if subject is None:
+        subject = info.subjects[0]
+    elif subject not in info.subjects:
+        raise ValueError(f"subject is {subject!r}; {name} has {', '.join(info.subjects)}.")
+    return loader(subject, **options)
