@@ -20,8 +20,8 @@ _CHUNK_BYTES = 1 << 20
 def atomic_write(path: str | os.PathLike[str], *, replace_folder: bool = False) -> Iterator[Path]:
     """Give a temporary neighbour of `path` that takes its name only when the block ends well.
 
-    Write a file there, or make a folder there (``tmp.mkdir()``). On success everything written is flushed to the
-    disk and renamed to `path`; when the block raises, it is removed and `path` is as it was.
+    Write a file there, or make a folder there (``tmp.mkdir()``). On success everything written is flushed to
+    the disk and renamed to `path`; when the block raises, it is removed and `path` is as it was.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def atomic_write(path: str | os.PathLike[str], *, replace_folder: bool = False) 
     Raises
     ------
     FileExistsError
-        `path` is a folder with something in it and `replace_folder` is False, or one of them is a file and the
-        other a folder.
+        `path` is a folder with something in it and `replace_folder` is False, or a file was written where a
+        folder stands, or a folder where a file stands.
     FileNotFoundError
         The block ended without writing anything.
     """
@@ -165,7 +165,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 def hash_array(array: np.ndarray) -> str:
     """Return the sha256 of an array's shape, dtype and values as 64 hexadecimal digits.
 
-    Memory layout and byte order do not matter: equal arrays of equal dtype have equal hashes.
+    Memory layout and byte order do not matter; otherwise values are compared bit for bit (-0.0 is not 0.0).
 
     Raises
     ------
@@ -223,27 +223,34 @@ def unknown_name_message(kind: str, name: str, allowed: Iterable[str], hint: str
     return "; ".join([*parts, *([hint] if hint else [])])
 
 
-def safe_member_path(root: str | os.PathLike[str], member: str) -> Path:
+def safe_member_path(root: str | os.PathLike[str], member: str, *, links_may_leave: bool = False) -> Path:
     """Return where `member`, a name from an archive or a table, lies under `root`.
+
+    Parameters
+    ----------
+    root
+        The folder that holds the members.
+    member
+        A relative name.
+    links_may_leave
+        Whether symbolic links under `root` may lead out of it: True only where the owner of the folder, not
+        an archive, put them there.
 
     Raises
     ------
     ValueError
         The name is empty, absolute, or leaves `root` through ``..`` or a symbolic link.
     """
-    base = Path(root).resolve()
+    base = Path(os.path.abspath(root))
     posix, windows = PurePosixPath(member), PureWindowsPath(member)
-    path = (base / member).resolve() if "\0" not in member else base
-    if (
-        posix.is_absolute()
-        or windows.drive
-        or windows.root
-        or ".." in windows.parts
-        or not path.is_relative_to(base)
-    ):
+    absolute = posix.is_absolute() or bool(windows.drive or windows.root)
+    if absolute or ".." in windows.parts or "\0" in member:
         raise ValueError(
-            f"the name {member!r} leaves its folder {base}; names must be relative and stay inside"
+            f"the name {member!r} leaves its folder {base}; names must be relative, without '..'"
         )
+    path = base / member
     if path == base:
         raise ValueError(f"the name {member!r} names no file in {base}")
-    return base / member
+    if not links_may_leave and not path.resolve().is_relative_to(base.resolve()):
+        raise ValueError(f"the name {member!r} leaves its folder {base} through a symbolic link")
+    return path

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
-# Only formats that Pillow decodes itself and knows by their first bytes: some of its others (EPS) start programs.
+# Only formats that Pillow decodes itself and knows by their first bytes: some others (EPS) start programs.
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: a quarter of a gigabyte once decoded
 GREY = (128, 128, 128)
@@ -22,9 +22,9 @@ def read_image(
 ) -> np.ndarray:
     """Decode an image as people saw it: upright, in colour, on an opaque background.
 
-    Palettes, greyscale, CMYK and 16-bit images become 8-bit RGB (16-bit values are divided by 257 and rounded);
-    transparency is composited on `background`; the EXIF orientation is applied; of an animation the first frame
-    is taken.
+    Palettes, greyscale, CMYK and 16-bit images become 8-bit RGB (16-bit grey is divided by 257 and rounded);
+    transparency is composited on `background`; the EXIF orientation is applied; of an animation the first
+    frame is taken.
 
     Parameters
     ----------

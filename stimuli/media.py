@@ -29,14 +29,15 @@ def check_ids(stimulus_ids: Iterable[str]) -> np.ndarray:
     wrong = [value for value in ids if not isinstance(value, str)]
     if wrong:
         raise TypeError(
-            f"stimulus_ids must be str, got {type(wrong[0]).__name__}: {listed(wrong)}; write [str(i) for i in ids]"
+            f"stimulus_ids must be str, got {type(wrong[0]).__name__}: {listed(wrong)}; "
+            "write [str(i) for i in ids]"
         )
     if empty := [row for row, value in enumerate(ids) if not value.strip() or "\0" in value]:
         raise ValueError(f"stimulus_ids must not be empty or hold NUL characters, see rows {listed(empty)}")
     if repeated := [value for value, count in Counter(ids).items() if count > 1]:
         raise ValueError(
-            f"stimulus_ids must be unique, these repeat: {listed(repeated)}; a repeated presentation belongs to the "
-            "responses, not to the stimulus set"
+            f"stimulus_ids must be unique, these repeat: {listed(repeated)}; repeated presentations "
+            "belong to the responses, not to the stimulus set"
         )
     array = np.array(ids, dtype=str)
     array.flags.writeable = False
@@ -52,18 +53,18 @@ def check_texts(texts: Iterable[str] | None, n_stimuli: int) -> tuple[str, ...] 
     values = tuple(texts)
     if wrong := [row for row, value in enumerate(values) if not isinstance(value, str)]:
         raise TypeError(
-            f"texts must be str, row {wrong[0]} is {type(values[wrong[0]]).__name__} {values[wrong[0]]!r:.40} "
-            f"({len(wrong)} such rows); leave those stimuli out or give them a text"
+            f"texts must be str, {len(wrong)} are not: row {wrong[0]} is {values[wrong[0]]!r:.40} "
+            f"({type(values[wrong[0]]).__name__}); leave those stimuli out or give them a text"
         )
     _check_length("texts", len(values), n_stimuli)
     return tuple(str(value) for value in values)
 
 
 def check_images(images: Any, n_stimuli: int) -> tuple[StoredImage, ...] | None:
-    """Return one path or one read-only array (uint8 or float32, (row, column[, 3])) a stimulus; None stays None.
+    """Return one absolute path or one read-only array a stimulus; None stays None.
 
-    Writeable arrays are copied, so that later changes by their owner do not reach the set; float64 and float16
-    become float32.
+    Arrays become uint8 or float32, (row, column[, 3]). Writeable ones are copied, so that later changes by
+    their owner do not reach the set.
     """
     if images is None:
         return None
@@ -74,7 +75,7 @@ def check_images(images: Any, n_stimuli: int) -> tuple[StoredImage, ...] | None:
     if isinstance(images, np.ndarray) and images.dtype != object and images.dtype.kind not in "US":
         if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] != 3):
             raise ValueError(
-                f"an array of images must have shape (n, row, column) or (n, row, column, 3), got {images.shape}"
+                f"an array of images is (n, row, column) or (n, row, column, 3), got shape {images.shape}"
                 + ("; move the channels last" if images.ndim == 4 and images.shape[1] == 3 else "")
             )
         _check_length("images", len(images), n_stimuli)
@@ -83,13 +84,19 @@ def check_images(images: Any, n_stimuli: int) -> tuple[StoredImage, ...] | None:
     values = list(images)
     _check_length("images", len(values), n_stimuli)
     are_paths = [isinstance(value, str | os.PathLike) for value in values]
+    others = [value for value in values if not isinstance(value, str | os.PathLike | np.ndarray)]
+    if others:
+        raise TypeError(
+            f"images must be paths or numpy arrays, got {type(others[0]).__name__} {others[0]!r:.50}; write "
+            "numpy.asarray(image.convert('RGB')) for a Pillow image, .numpy() for a tensor with channels last"
+        )
     if any(are_paths) and not all(are_paths):
         raise TypeError(
             "images must be all paths or all arrays, got both; read the files with stimuli.read_image"
         )
     if values and are_paths[0]:
         return _check_paths([Path(value) for value in values])
-    return tuple(_check_array(_freeze(np.asarray(value)), row) for row, value in enumerate(values))
+    return tuple(_check_array(_freeze(value), row) for row, value in enumerate(values))
 
 
 def _check_length(argument: str, n: int, n_stimuli: int) -> None:
@@ -129,8 +136,8 @@ def _check_array(image: np.ndarray, row: int) -> np.ndarray:
             raise ValueError(f"images must not hold NaN, image {row} does")
         if low < 0 or high > 1:
             raise ValueError(
-                f"float images must lie in [0, 1], image {row} spans [{low:g}, {high:g}]; divide by its range "
-                "or give uint8 for values up to 255"
+                f"float images must lie in [0, 1], image {row} spans [{low:g}, {high:g}]; "
+                "divide by its range, or give uint8 for values up to 255"
             )
     return image
 
@@ -143,13 +150,13 @@ def hash_medium(image: StoredImage | None, text: str | None) -> str:
     elif image is not None:
         digest.update(b"image array:" + hash_array(image).encode())
     if text is not None:
-        digest.update(b"text:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        digest.update(b"text:" + hashlib.sha256(text.encode()).digest())
     return digest.hexdigest()
 
 
 def hash_sequence(parts: Sequence[str]) -> str:
-    """Return the sha256 of strings in their order; no two different sequences are joined to the same bytes."""
+    """Return the sha256 of strings in their order; different sequences are never joined to the same bytes."""
     digest = hashlib.sha256(str(len(parts)).encode())
     for part in parts:
-        digest.update(hashlib.sha256(part.encode("utf-8", "surrogatepass")).digest())
+        digest.update(hashlib.sha256(part.encode()).digest())
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """The ordered table of stimuli that models and people are shown."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stimuli.attributes import check_attributes, table_text
+from stimuli.attributes import check_attributes
+from stimuli.brainscore import read_brainscore, to_brainscore
 from stimuli.files import unknown_name_message
+from stimuli.folder import compare_hashes, read_folder, read_saved, save_set
 from stimuli.images import read_image
 from stimuli.media import (
     StoredImage,
@@ -20,12 +23,13 @@ from stimuli.media import (
     hash_sequence,
     listed,
 )
+from stimuli.typed_table import table_text
 
 Rows = int | slice | Sequence[int] | Sequence[bool] | np.ndarray
 
 
 class StimulusSet:
-    """An ordered set of stimuli: images, texts or both, with ids and attributes. It does not change once made.
+    """An ordered set of images, texts or both, with ids and attributes. Once made, it does not change.
 
     Parameters
     ----------
@@ -38,8 +42,8 @@ class StimulusSet:
     texts
         One str a stimulus.
     attributes
-        A table or a mapping of columns, one row a stimulus in the order of `stimulus_ids`: numbers, bool, text (None
-        or NaN where missing), dates, categories. dtypes are kept.
+        A table or a mapping of columns, one row a stimulus in the order of `stimulus_ids`: numbers, bool,
+        text (None or NaN where missing), dates, categories. dtypes are kept.
     name
         What the set is called in reports.
 
@@ -50,8 +54,8 @@ class StimulusSet:
 
     Notes
     -----
-    `media_hashes` follow what was given: of a file its bytes, of an array its pixels, shape and dtype. So an array
-    and a PNG of the same pixels have different hashes, and a file that is encoded anew has another one.
+    `media_hashes` follow what was given: of a file its bytes, of an array its pixels, shape and dtype. So an
+    array and a PNG of the same pixels have different hashes, and a file that is encoded anew has another one.
     Hashes are computed once, on first use; files that are changed later need a new set.
     """
 
@@ -126,7 +130,9 @@ class StimulusSet:
         return [Path(path) for path in self._images if isinstance(path, Path)]
 
     def image(self, i: int) -> np.ndarray:
-        """Return image `i`: uint8 or float32 in [0, 1], shape (row, column, 3); grey is repeated to three channels.
+        """Return image `i`: uint8 or float32 in [0, 1], shape (row, column, 3).
+
+        Grey is repeated to three channels; files are read by `read_image`.
 
         Raises
         ------
@@ -240,3 +246,91 @@ class StimulusSet:
                 bad.append(str(error))
         if bad:
             raise ValueError(f"{len(bad)} of {len(self)} stimuli cannot be shown:\n  " + "\n  ".join(bad))
+
+    def to_brainscore(self, image_folder: str | os.PathLike[str] | None = None) -> Any:
+        """Make a Brain-Score ``StimulusSet`` that says the same.
+
+        Ids and attributes become columns with their dtypes, texts the column ``sentence``, paths
+        ``stimulus_paths``, the name ``identifier``.
+
+        Parameters
+        ----------
+        image_folder
+            Where array images are written as PNG, which Brain-Score needs: a file for each different image,
+            named by its content. Paths are passed on as they are.
+
+        Returns
+        -------
+        brainscore_core.supported_data_standards.brainio.stimuli.StimulusSet
+
+        Raises
+        ------
+        ValueError
+            Images are arrays and no folder is given, or float images lie between the 256 levels of a PNG:
+            nothing is quantised in silence. Floats that are multiples of 1/255 come back as the same levels
+            in uint8.
+        """
+        return to_brainscore(self, image_folder)
+
+    @classmethod
+    def from_brainscore(cls, brainscore_set: Any) -> "StimulusSet":
+        """Make the set that says the same as a Brain-Score ``StimulusSet``.
+
+        The column ``sentence`` becomes the texts; integer ids become text. From a set that `to_brainscore`
+        made of image files or texts, content and hashes come back the same; array images come back as files
+        of the same pixels.
+
+        Raises
+        ------
+        TypeError, ValueError, FileNotFoundError
+            It is no table, it lacks ids or paths, or a column holds what attributes cannot.
+        """
+        return cls(**read_brainscore(brainscore_set))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the set into a new folder: ``stimuli.json``, and image files or ``images.safetensors``.
+
+        Raises
+        ------
+        FileExistsError
+            The folder exists and is not empty.
+        """
+        save_set(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "StimulusSet":
+        """Read a set written by `save`; ids, media, attributes, dtypes and hashes come back the same.
+
+        Raises
+        ------
+        FileNotFoundError
+            The folder holds no saved set, or misses image files.
+        ValueError
+            What it holds is truncated, or not what was saved; the message names the stimuli.
+        """
+        arguments, saved = read_saved(folder)
+        loaded = cls(**arguments)
+        compare_hashes(loaded, saved, folder)
+        return loaded
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> "StimulusSet":
+        """Make a set of a folder of your own: images, a table ``stimuli.csv``, or both.
+
+        Without a table, every image file under the folder is a stimulus, in sorted order; its id is its name
+        relative to the folder, without the suffix (``cat/001``).
+
+        The table has the column ``stimulus_id`` and may have ``image`` (or ``filename``): names relative to
+        the folder; ``text``; and any attributes. Without a column of images, image files are matched to the
+        ids by name when the folder holds any. Ids, names and texts are taken word for word, attributes as
+        numbers, bools or text as pandas reads them. The set takes the name of the folder.
+
+        Raises
+        ------
+        FileNotFoundError, NotADirectoryError
+            The folder, or image files, are missing; all missing files are counted and the first 20 named.
+        ValueError
+            The table is no UTF-8 CSV, lacks ids, has rows of different widths or empty names or texts, or a
+            name leaves the folder.
+        """
+        return cls(**read_folder(folder))
