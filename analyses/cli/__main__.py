@@ -1,0 +1,5 @@
+"""Run the command as `python -m analyses.cli`."""
+
+from analyses.cli import main
+
+main()

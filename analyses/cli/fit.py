@@ -1,0 +1,140 @@
+"""`cogmodels fit` and `cogmodels demo`: one encoding run, from data to report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the run: new or empty, or the same run's with --resume.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
+
+
+def demo(out: Out = Path("runs/demo"), resume: Resume = False) -> None:
+    """Fit the packaged Haxby slice from category one-hot features and from a language network; write a report."""
+    from analyses.experiments.config import preset
+
+    _run(preset("demo"), out, resume=resume)
+
+
+def fit(
+    out: Out,
+    dataset: Annotated[str | None, typer.Option(help="A dataset's name; see `cogmodels list datasets`.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A folder of your own data; see docs/your-own-data.md.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A whole run by name; the other choices are then taken from it.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject or session; the first when left out.")] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(help="Feature space: a backbone, 'onehot' or 'onehot:ATTRIBUTE'. May be repeated."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights of the backbones: 'cache', 'random', or a safetensors file.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Comma-separated layer names; the backbone's own when left out.")]
+    = None,
+    reduction: Annotated[
+        str | None, typer.Option(help="How a layer becomes one row a stimulus: flatten, mean, cls, grid:4, ...")
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="Encoding model; see `cogmodels list encoders`.")] = "ridge",
+    alphas: Annotated[
+        str | None, typer.Option(help="Ridge penalties: '1,10,100', or 'LOWEST:HIGHEST:NUMBER' spaced by ratio.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="'cv', or 'published': the dataset's own test set.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Outer folds; one run at a time for time series.")] = None,
+    inner_folds: Annotated[int | None, typer.Option(help="Folds that choose penalty and layer.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="What stays whole: auto, run, stimulus, none.")] = None,
+    delays: Annotated[str | None, typer.Option(help="FIR delays of a time series, in volumes: '1,2,3,4'.")] = None,
+    scale_features: Annotated[bool, typer.Option("--scale-features", help="Standardise features in each fold.")]
+    = False,
+    null: Annotated[str | None, typer.Option(help="auto, refit, held_out or none.")] = None,
+    permutations: Annotated[int | None, typer.Option(help="Draws of the null.")] = None,
+    bootstraps: Annotated[int | None, typer.Option(help="Draws of the bootstrap interval.")] = None,
+    within: Annotated[str | None, typer.Option(help="Stimulus attribute to score within, such as 'digit'.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds, null and bootstrap.")] = None,
+    device: Annotated[str | None, typer.Option(help="'cpu', 'cuda' or 'cuda:1'.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Stimuli a forward pass.")] = None,
+    resume: Resume = False,
+) -> None:
+    """Fit an encoding model to voxel responses and write a report."""
+    from analyses.experiments import config as configs
+
+    chosen = {
+        "subject": subject,
+        "encoder": encoder,
+        "alphas": None if alphas is None else parse_alphas(alphas),
+        "split": split,
+        "n_folds": folds,
+        "inner_folds": inner_folds,
+        "group_by": group_by,
+        "delays_volumes": None if delays is None else _whole_numbers("--delays", delays),
+        "scale_features": scale_features or None,
+        "null": null,
+        "n_permutations": permutations,
+        "n_bootstrap": bootstraps,
+        "within": within,
+        "seed": seed,
+        "device": device,
+        "batch_size": batch_size,
+    }
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    spaces = [
+        {"backbone": name}
+        | ({"weights": weights} if weights else {})
+        | ({"layers": [layer.strip() for layer in layers.split(",")]} if layers else {})
+        | ({"reduction": reduction} if reduction else {})
+        for name in backbone or []
+    ]
+    if (dataset is not None) + (data is not None) + (preset is not None) != 1:
+        raise ValueError("name exactly one of --dataset NAME, --data FOLDER and --preset NAME")
+    if preset is not None:
+        base = configs.preset(preset).model_dump()
+        if weights and not spaces:
+            spaces = [space | {"weights": weights} for space in base["spaces"]]
+    else:
+        if not spaces:
+            raise ValueError("--backbone is missing: name one, such as efficientnet_lite0, minilm, pixels or onehot")
+        base = {"dataset": dataset if dataset is not None else str(data)}
+    if spaces:
+        chosen["spaces"] = spaces
+    _run(configs.EncodingConfig.model_validate(base | chosen), out, resume=resume)
+
+
+def parse_alphas(text: str) -> tuple[float, ...]:
+    """Read penalties: ``"1,10,100"`` or ``"LOWEST:HIGHEST:NUMBER"``.
+
+    Raises
+    ------
+    ValueError
+        When the text is neither.
+    """
+    try:
+        if ":" in text:
+            low, high, number = text.split(":")
+            return tuple(float(alpha) for alpha in np.geomspace(float(low), float(high), int(number)))
+        return tuple(float(alpha) for alpha in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"--alphas: {text!r} is neither '1,10,100' nor 'LOWEST:HIGHEST:NUMBER'") from error
+
+
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{option}: {text!r} is no comma-separated list of whole numbers") from error
+
+
+def _run(config: object, out: Path, *, resume: bool) -> None:
+    from analyses.experiments.config import EncodingConfig
+    from analyses.experiments.encoding import run_encoding
+    from analyses.report import summarize
+
+    assert isinstance(config, EncodingConfig)
+    results = run_encoding(config, out, resume=resume)
+    console = Console()
+    console.print(summarize(results), markup=False)
+    console.print(f"Report: {out / 'report.html'}", markup=False)

@@ -1,0 +1,208 @@
+"""What one encoding run is: every choice that changes its numbers, in one record that is written beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from stimuli.files import unknown_name_message
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeatureSpace(BaseModel):
+    """One set of features: a backbone with its layers, or the one-hot code of a stimulus attribute.
+
+    Attributes
+    ----------
+    backbone : str
+        A name for `encoders.load_backbone`, or ``"onehot"`` (one column a stimulus) or ``"onehot:ATTRIBUTE"``
+        (one column a value of that stimulus attribute).
+    layers : tuple of str, optional
+        Dotted layer names; the backbone's `default_layers` when None.
+    reduction : str, optional
+        How a layer's output becomes one row a stimulus; see `encoders.reductions`. None takes ``"mean"`` over tokens
+        for text, ``"flatten"`` for the plain bases and ``"projection:4096"`` for image networks.
+    weights : str
+        ``"cache"``, ``"random"`` or the path of a weights file.
+    label : str, optional
+        How the space is called in results; the backbone's name when None.
+    """
+
+    model_config = _FROZEN
+
+    backbone: str
+    layers: tuple[str, ...] | None = None
+    reduction: str | None = None
+    weights: str = "cache"
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Label of the space in results."""
+        return self.label or self.backbone
+
+
+class EncodingConfig(BaseModel):
+    """All choices of one encoding run.
+
+    Attributes
+    ----------
+    dataset : str
+        A name from `list_datasets`, or a folder of the user's.
+    subject : str, optional
+        Subject (or session); the dataset's first when None.
+    dataset_options : dict
+        Further keyword arguments of `load_dataset`.
+    spaces : tuple of FeatureSpace
+        Feature spaces fitted side by side.
+    encoder : {"ridge"}
+        The encoding model.
+    alphas : tuple of float, optional
+        Ridge penalties; the encoder's default grid when None.
+    split : {"cv", "published"}
+        Outer folds: cross-validation, or fit on everything outside the dataset's published test set.
+    n_folds : int, optional
+        Outer folds; None leaves one run out for time series and takes 5 folds otherwise.
+    inner_folds : int
+        Folds that choose penalty and layer inside each outer training set.
+    group_by : {"auto", "run", "stimulus", "none"}
+        What is never split over folds. "auto" is runs for time series, and stimuli otherwise.
+    shuffle : bool
+        Shuffle samples (or groups) before cutting outer folds.
+    delays_volumes : tuple of int
+        FIR delays of a time series, in volumes.
+    block_lag_volumes : int
+        Shift of a block's window for block averages, in volumes, to allow for the haemodynamic delay.
+    detrend_order : int
+        Polynomial removed from each run of a time series; each run is then z-scored by its own statistics.
+    scale_features : bool
+        Standardise features by the training fold.
+    choose_layer : bool
+        Also choose the layer per voxel inside each training fold, when there are several.
+    null : {"auto", "refit", "held_out", "none"}
+        "refit" permutes stimuli against responses and fits anew; "held_out" permutes held-out predictions against
+        responses. "auto" refits time series and permutes held-out predictions otherwise.
+    n_permutations, n_bootstrap : int
+        Draws of the null and of the interval.
+    within : str, optional
+        Stimulus attribute whose groups also get a score of their own, averaged over groups.
+    seed : int
+        Seed of folds, null, bootstrap and random weights.
+    device, dtype, batch_size
+        Passed to extraction and solver.
+    """
+
+    model_config = _FROZEN
+
+    dataset: str
+    subject: str | None = None
+    dataset_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    spaces: tuple[FeatureSpace, ...] = Field(min_length=1)
+    encoder: Literal["ridge"] = "ridge"
+    alphas: tuple[float, ...] | None = None
+    split: Literal["cv", "published"] = "cv"
+    n_folds: int | None = Field(default=None, ge=2)
+    inner_folds: int = Field(default=5, ge=2)
+    group_by: Literal["auto", "run", "stimulus", "none"] = "auto"
+    shuffle: bool = False
+    delays_volumes: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    block_lag_volumes: int = Field(default=2, ge=0)
+    detrend_order: int = Field(default=1, ge=0)
+    scale_features: bool = False
+    choose_layer: bool = True
+    null: Literal["auto", "refit", "held_out", "none"] = "auto"
+    n_permutations: int = Field(default=200, ge=1)
+    n_bootstrap: int = Field(default=1000, ge=1)
+    within: str | None = None
+    seed: int = Field(default=0, ge=0)
+    device: str = "cpu"
+    dtype: Literal["float32", "float64"] = "float32"
+    batch_size: int = Field(default=32, ge=1)
+
+    @field_validator("delays_volumes")
+    @classmethod
+    def _delays_are_causal(cls, delays: tuple[int, ...]) -> tuple[int, ...]:
+        if not delays or min(delays) < 0 or len(set(delays)) != len(delays):
+            raise ValueError(
+                f"delays_volumes must be distinct whole numbers >= 0, got {delays}: name the volumes after a stimulus"
+                " in which the response may fall, such as 1,2,3,4,5,6"
+            )
+        return delays
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> EncodingConfig:
+        names = [space.name for space in self.spaces]
+        if len(set(names)) != len(names):
+            raise ValueError(f"spaces need different names, got {names}: give each a label")
+        return self
+
+    @property
+    def identity(self) -> str:
+        """Hash of every choice: two runs with the same identity compute the same thing."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+#: The runs that this package repeats from the literature or ships as its demonstration; `cogmodels fit --preset`.
+PRESETS: dict[str, EncodingConfig] = {
+    "demo": EncodingConfig(
+        dataset="haxby-slice",
+        spaces=(
+            FeatureSpace(backbone="onehot", label="category one-hot"),
+            FeatureSpace(
+                backbone="minilm",
+                layers=("encoder.layer.0", "encoder.layer.2", "encoder.layer.5"),
+                label="MiniLM category names",
+            ),
+        ),
+        alphas=tuple(float(10.0**k) for k in range(-1, 6)),
+        n_permutations=100,
+    ),
+    # van Gerven, de Lange & Heskes 2010: V1-V3 responses to handwritten sixes and nines.
+    "digits69": EncodingConfig(
+        dataset="digits69",
+        spaces=(FeatureSpace(backbone="pixels"),),
+        alphas=(300.0,),
+        n_folds=10,
+        shuffle=True,
+        group_by="none",
+        null="refit",
+        within="digit",
+    ),
+    # Cowley et al. 2023: macaque V4, first half of the sorted images to fit, second half to test.
+    "v4-natural": EncodingConfig(
+        dataset="v4-natural",
+        subject="210325",
+        spaces=(
+            FeatureSpace(
+                backbone="torchvision/squeezenet1_0",
+                layers=("features.2", "features.4", "features.6", "features.9", "features.11"),
+                reduction="grid:4",
+            ),
+        ),
+        split="published",
+    ),
+}
+
+
+def preset(name: str) -> EncodingConfig:
+    """Return the named preset.
+
+    Raises
+    ------
+    KeyError
+        For an unknown name; near matches are listed.
+    """
+    if name not in PRESETS:
+        raise KeyError(unknown_name_message("preset", name, list(PRESETS)))
+    return PRESETS[name]
+
+
+def read_config(path: Path) -> EncodingConfig:
+    """Read the `config.json` of a run."""
+    return EncodingConfig.model_validate_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,214 @@
+"""From a dataset and a configuration to the rows that are fitted, what stays together, and what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analyses.datasets import Dataset
+from analyses.experiments.config import EncodingConfig
+from encoders.cross_validation import make_folds, merge_groups
+from encoders.time_series import (
+    block_labels,
+    delay_features,
+    detrend_runs,
+    features_at_volumes,
+    scale_runs,
+)
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Design:
+    """The rows of one encoding run.
+
+    Attributes
+    ----------
+    Y : ndarray (n_samples, n_kept)
+        Responses of the voxels that are kept; a time series is detrended and z-scored run by run.
+    stimulus_index : ndarray of int (n_samples,)
+        Row of the stimulus set shown at each sample; -1 at rest.
+    runs : ndarray of int (n_samples,) or None
+    groups : ndarray of int (n_samples,) or None
+        Samples of one group are never split over folds, outer or inner.
+    folds : list of (train, test)
+        Outer folds.
+    excluded : ndarray of str (n_neuroids,)
+        Why a voxel is left out; "" when kept.
+    delays_volumes : tuple of int or None
+        FIR delays; None when samples are trials.
+    grouping : str
+        What `groups` are, in words.
+    """
+
+    Y: np.ndarray
+    stimulus_index: np.ndarray
+    runs: np.ndarray | None
+    groups: np.ndarray | None
+    folds: Folds
+    excluded: np.ndarray
+    delays_volumes: tuple[int, ...] | None
+    grouping: str
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Mask (n_neuroids,) of the voxels that are fitted."""
+        return self.excluded == ""
+
+    @property
+    def is_time_series(self) -> bool:
+        """Whether samples are volumes."""
+        return self.delays_volumes is not None
+
+    @cached_property
+    def tested(self) -> np.ndarray:
+        """Indices of the samples that some outer fold predicts, in order."""
+        return np.unique(np.concatenate([test for _, test in self.folds]))
+
+    @cached_property
+    def blocks(self) -> np.ndarray | None:
+        """Block number of each volume, -1 at rest; None when samples are trials."""
+        if not self.is_time_series:
+            return None
+        assert self.runs is not None
+        return block_labels(self.stimulus_index, self.runs)
+
+    def matrix(self, features: np.ndarray, stimulus_index: np.ndarray | None = None) -> np.ndarray:
+        """Lay features (n_stimuli, n_features) out over samples: (n_samples, n_features [x n_delays]).
+
+        `stimulus_index` replaces the true one, for the null.
+        """
+        index = self.stimulus_index if stimulus_index is None else stimulus_index
+        if self.delays_volumes is None:
+            return features[index]
+        assert self.runs is not None
+        return delay_features(features_at_volumes(features, index), self.delays_volumes, self.runs)
+
+
+def compact_features(features: np.ndarray) -> np.ndarray:
+    """Rotate features into the span of the stimuli, when they are wider than the stimuli are many.
+
+    Ridge depends on features through their inner products alone, and a rotation keeps them, so predictions do not
+    change; 384 numbers for each of 8 category names become 8. Nothing is fitted: no response, no centring.
+
+    Parameters
+    ----------
+    features : ndarray (n_stimuli, n_features)
+
+    Returns
+    -------
+    ndarray (n_stimuli, min(n_stimuli, n_features))
+    """
+    n_stimuli, n_features = features.shape
+    if n_features <= n_stimuli:
+        return features
+    wide = features.astype(np.float64)
+    values, vectors = np.linalg.eigh(wide @ wide.T)
+    return (vectors * np.sqrt(np.clip(values, 0, None))).astype(features.dtype)
+
+
+def make_design(dataset: Dataset, config: EncodingConfig) -> Design:
+    """Validate the data against the configuration and lay out the rows.
+
+    Raises
+    ------
+    ValueError
+        When the dataset has no voxel responses, no voxel can be fitted, there are too few runs or stimuli for the
+        folds, or a published split is asked for where there is none.
+    """
+    if dataset.responses is None or dataset.kind == "rdm":
+        raise ValueError(
+            f"dataset {dataset.info.name!r} holds RDMs and no voxel responses, so there is nothing to fit; compare"
+            " them with a model by analyses.experiments.compare_layers_with_rdms"
+        )
+    responses = dataset.responses
+    Y = np.asarray(responses.values, dtype=np.float32)
+    index = dataset.stimulus_index
+    runs = dataset.runs
+    excluded = exclusion_reasons(Y)
+    if not (excluded == "").any():
+        raise ValueError(
+            f"responses: none of {len(excluded)} voxels can be fitted ({count_reasons(excluded)}); check the mask"
+        )
+    Y = Y[:, excluded == ""]
+    delays = None
+    if dataset.kind == "time_series":
+        if runs is None:
+            raise ValueError(
+                "responses: a time series needs the coordinate 'run' on presentations; give every volume its run"
+            )
+        delays = config.delays_volumes
+        Y = scale_runs(detrend_runs(Y, runs, order=config.detrend_order), runs).astype(np.float32)
+    groups, grouping = sample_groups(config, dataset.kind, index, runs)
+    folds = outer_folds(config, dataset, index, groups)
+    return Design(Y, index, runs, groups, folds, excluded, delays, grouping)
+
+
+def exclusion_reasons(Y: np.ndarray) -> np.ndarray:
+    """Say for each voxel why it cannot be fitted, "" when it can.
+
+    Parameters
+    ----------
+    Y : ndarray (n_samples, n_voxels)
+    """
+    reasons = np.full(Y.shape[1], "", dtype="U16")
+    finite = np.isfinite(Y).all(axis=0)
+    reasons[~finite] = "not finite"
+    constant = finite & (np.ptp(np.where(finite, Y, 0), axis=0) == 0)
+    reasons[constant] = "constant"
+    return reasons
+
+
+def count_reasons(excluded: np.ndarray) -> str:
+    """Put the reasons in words: ``"3 constant, 1 not finite"``."""
+    names, counts = np.unique(excluded[excluded != ""], return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)) or "none"
+
+
+def sample_groups(
+    config: EncodingConfig, kind: str, index: np.ndarray, runs: np.ndarray | None
+) -> tuple[np.ndarray | None, str]:
+    """Choose what is never split over folds, and say it in words."""
+    choice = config.group_by
+    repeated = len(np.unique(index)) < len(index)
+    if choice == "none":
+        return None, "samples alone"
+    if choice == "run" or (choice == "auto" and kind == "time_series"):
+        if runs is None:
+            raise ValueError("group_by='run': the dataset names no runs; take 'stimulus' or 'none'")
+        return runs, "runs"
+    if choice == "auto" and runs is not None:
+        if not repeated:
+            return runs, "runs"
+        merged = merge_groups(runs, index)
+        if len(np.unique(merged)) >= (config.n_folds or 5):
+            return merged, "runs and repeated stimuli"
+        # Every stimulus comes back in nearly every run, so that both cannot stay whole: a stimulus seen in training
+        # would be the worse leak.
+        return index, "repeated stimuli (runs share stimuli, so that runs cannot stay whole as well)"
+    if repeated:
+        return index, "repeated stimuli"
+    return None, "samples alone (no stimulus is repeated)"
+
+
+def outer_folds(
+    config: EncodingConfig, dataset: Dataset, index: np.ndarray, groups: np.ndarray | None
+) -> Folds:
+    """Cut the outer folds: cross-validation, or the dataset's published split."""
+    if config.split == "cv":
+        n_folds = config.n_folds
+        if n_folds is None and dataset.kind != "time_series":
+            n_folds = 5
+        return make_folds(len(index), n_folds, groups=groups, shuffle=config.shuffle, seed=config.seed)
+    if dataset.kind == "time_series":
+        raise ValueError("split='published': a time series is split by runs; take split='cv'")
+    if dataset.test_stimulus_ids is None:
+        raise ValueError(
+            f"split='published': dataset {dataset.info.name!r} names no published test stimuli; take split='cv'"
+        )
+    ids = np.asarray(dataset.stimuli.stimulus_ids)
+    tested = np.isin(ids[index], np.asarray(dataset.test_stimulus_ids))
+    return [(np.flatnonzero(~tested), np.flatnonzero(tested))]

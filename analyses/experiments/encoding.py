@@ -1,0 +1,253 @@
+"""A whole encoding run: data, features, fits, null, intervals, maps, provenance, report."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from analyses.datasets import Dataset, load_dataset
+from analyses.experiments.config import EncodingConfig
+from analyses.experiments.design import Design, compact_features, make_design
+from analyses.experiments.evaluation import evaluation_units
+from analyses.experiments.fitting import (
+    SELECTED,
+    SpaceFeatures,
+    extract_spaces,
+    make_encoder,
+    open_backbones,
+)
+from analyses.experiments.null import Null, compute_null
+from analyses.experiments.progress import FitProgress
+from analyses.experiments.results import assemble_results, example_predictions
+from analyses.experiments.run_folder import (
+    PREDICTIONS,
+    RESULTS,
+    claim_run_folder,
+    read_netcdf,
+    write_netcdf,
+)
+from analyses.geometry import write_brain_map
+from analyses.provenance import collect_provenance, write_provenance
+from encoders import Backbone, save_encoder
+from encoders.checkpoints import FolderCheckpoint
+from encoders.cross_validation import LayerCrossValidation, cross_validate_layers
+from stimuli.files import hash_array
+
+
+def run_encoding(
+    config: EncodingConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    backbones: Mapping[str, Backbone] | None = None,
+    dataset: Dataset | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Fit encoding models and write a run's folder.
+
+    Penalties and layers are chosen inside each outer training fold; scores are held-out, and come with the ceiling
+    of the unit they are computed on, a null and a bootstrap interval.
+
+    Parameters
+    ----------
+    config : EncodingConfig
+        Every choice that changes the numbers.
+    out : str or Path
+        Folder of the run: new or empty, or the same run's with `resume`.
+    resume : bool
+        Go on with an unfinished run. Finished features, folds and permutations are read; the result has the same bits
+        as an uninterrupted run.
+    backbones : mapping of str to Backbone, optional
+        Networks of your own, by the name that a feature space gives as `backbone`.
+    dataset : Dataset, optional
+        Data already in memory, in place of `load_dataset(config.dataset, ...)`.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    xarray.Dataset
+        What `results.nc` holds; see docs/architecture.md.
+
+    Raises
+    ------
+    ValueError, KeyError, FileNotFoundError
+        For bad data, names or settings, before anything is fitted.
+    FileExistsError
+        When `out` holds something else.
+    """
+    out = Path(out)
+    started, cpu_started = time.time(), time.process_time()
+    if dataset is None:
+        dataset = load_dataset(config.dataset, config.subject, **config.dataset_options)
+    design = make_design(dataset, config)
+    _check_within(config, dataset)
+    encoder = make_encoder(config)
+    opened = open_backbones(config, backbones)
+    claim_run_folder(out, config, resume=resume)
+    if (out / RESULTS).exists():
+        return _finish(out, read_netcdf(out / RESULTS))
+
+    features = extract_spaces(config, opened, dataset.stimuli, store=out / "features", progress=progress)
+    _check_features(features.matrices)
+    checkpoint = FolderCheckpoint(
+        out / "checkpoints", {"config": config.identity, "responses": hash_array(design.Y)}
+    )
+    fitted_features = _features_to_fit(features, design, config)
+    with FitProgress() if progress else nullcontext() as bar:
+        fitted = _fit_layers(design, fitted_features, encoder, checkpoint, bar)
+        predictions = _predictions_by_label(fitted, choose_layer=config.choose_layer)
+        null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar)
+    units = evaluation_units(dataset, design, block_lag_volumes=config.block_lag_volumes)
+    results = assemble_results(dataset, design, config, fitted, predictions, units, null)
+    _write_encoder(out, features, design, encoder, fitted, config)
+    examples = example_predictions(dataset, design, predictions, results)
+    write_netcdf(examples, out / PREDICTIONS)
+    _write_maps(out, dataset, results)
+    write_provenance(
+        out,
+        collect_provenance(
+            config.model_dump(mode="json"),
+            dataset=dataset,
+            stimuli=dataset.stimuli,
+            backbones=tuple(opened.values()),
+            seeds={"seed": config.seed},
+            device=config.device,
+            wall_s=time.time() - started,
+            cpu_s=time.process_time() - cpu_started,
+        ),
+    )
+    write_netcdf(results, out / RESULTS)  # the last of the numbers: a folder that has it is finished
+    return _finish(out, results)
+
+
+def _finish(out: Path, results: xr.Dataset) -> xr.Dataset:
+    from analyses.report import write_report  # draws, and so costs a second to import
+
+    write_report(out)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return results
+
+
+def _check_within(config: EncodingConfig, dataset: Dataset) -> None:
+    columns = list(dataset.stimuli.attributes.columns)
+    if config.within is not None and config.within not in columns:
+        raise KeyError(
+            f"within: stimuli have no attribute {config.within!r}; they have {', '.join(map(str, columns)) or 'none'}"
+        )
+
+
+def _check_features(matrices: Mapping[str, np.ndarray]) -> None:
+    for label, matrix in matrices.items():
+        bad = ~np.isfinite(matrix).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"features of {label} are NaN or infinite for {bad.sum()} stimuli (rows {np.flatnonzero(bad)[:5]});"
+                " look at these stimuli, or take float32"
+            )
+        if (np.ptp(matrix, axis=0) == 0).all():
+            raise ValueError(
+                f"features of {label} are the same for all stimuli, so nothing can be fitted; choose another layer"
+            )
+
+
+def _features_to_fit(
+    features: SpaceFeatures, design: Design, config: EncodingConfig
+) -> dict[str, np.ndarray]:
+    # FIR delays multiply columns, so rotating wide features into the span of the stimuli pays there. Standardising
+    # columns is no rotation, hence not then.
+    if not design.is_time_series or config.scale_features:
+        return features.matrices
+    return {label: compact_features(matrix) for label, matrix in features.matrices.items()}
+
+
+def _fit_layers(
+    design: Design,
+    features: Mapping[str, np.ndarray],
+    encoder: Any,
+    checkpoint: FolderCheckpoint,
+    bar: FitProgress | None,
+) -> LayerCrossValidation:
+    laid_out = {label: design.matrix(matrix) for label, matrix in features.items()}
+    return cross_validate_layers(
+        encoder,
+        laid_out,
+        design.Y,
+        design.folds,
+        groups=design.groups,
+        progress=bar and bar.fits,
+        checkpoint=checkpoint,
+    )
+
+
+def _predictions_by_label(fitted: LayerCrossValidation, *, choose_layer: bool) -> dict[str, np.ndarray]:
+    assert fitted.predictions is not None
+    predictions = dict(zip(fitted.layers, fitted.predictions, strict=True))
+    if choose_layer and len(predictions) > 1:
+        predictions[SELECTED] = fitted.selected_predictions
+    return predictions
+
+
+def _null(
+    design: Design,
+    features: Mapping[str, np.ndarray],
+    encoder: Any,
+    config: EncodingConfig,
+    predictions: Mapping[str, np.ndarray],
+    checkpoint: FolderCheckpoint,
+    bar: FitProgress | None,
+) -> Null | None:
+    if config.null == "none":
+        return None
+    return compute_null(
+        design, features, encoder, config, predictions, checkpoint, progress=bar and bar.permutations
+    )
+
+
+def _write_encoder(
+    out: Path,
+    features: SpaceFeatures,
+    design: Design,
+    encoder: Any,
+    fitted: LayerCrossValidation,
+    config: EncodingConfig,
+) -> None:
+    """Refit the layer with the best inner score on all samples, for `cogmodels predict`."""
+    from sklearn.base import clone
+
+    best = int(np.argmax(np.nanmean(np.nan_to_num(fitted.inner_scores, neginf=np.nan), axis=(1, 2))))
+    label = fitted.layers[best]
+    space, layer = features.sources[label]
+    backbone = features.backbones.get(space.name)
+    whole = clone(encoder).fit(design.matrix(features.matrices[label]), design.Y, groups=design.groups)
+    save_encoder(
+        whole,
+        out / "encoder",
+        metadata={
+            "label": label,
+            "space": space.model_dump(mode="json"),
+            "layer": layer,
+            "fingerprint": None if backbone is None else backbone.fingerprint,
+            "delays_volumes": None if design.delays_volumes is None else list(design.delays_volumes),
+        },
+    )
+
+
+def _write_maps(out: Path, dataset: Dataset, results: xr.Dataset) -> None:
+    if dataset.geometry is None:
+        return
+    dataset.geometry.save(out / "geometry.npz")
+    headline = SELECTED if SELECTED in results["layer"].values else results["layer"].values[0]
+    row = results.sel(layer=headline)
+    for name in ("r", "r_normalized", "q_value"):
+        if name in row:
+            write_brain_map(row[name].values, dataset.geometry, out / "maps", name)
+    write_brain_map(results["noise_ceiling_r"].values, dataset.geometry, out / "maps", "noise_ceiling_r")
+

@@ -1,0 +1,165 @@
+"""Feature spaces and encoders of a run, made from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analyses.experiments.config import EncodingConfig, FeatureSpace
+from encoders import Backbone, RidgeEncoder, extract_features, load_backbone
+from stimuli import StimulusSet
+from stimuli.files import unknown_name_message
+
+SELECTED = "selected"
+"""Label, beside the layers, of the layer chosen per voxel inside each training fold."""
+
+
+@dataclass(frozen=True)
+class SpaceFeatures:
+    """Features of all spaces, one entry a layer.
+
+    Attributes
+    ----------
+    matrices : dict of str to ndarray (n_stimuli, n_features)
+        By label, ``SPACE:LAYER`` (``SPACE`` alone for one-hot codes).
+    sources : dict of str to (FeatureSpace, layer)
+        Which space and layer a label stands for; the layer is "" for one-hot codes.
+    backbones : dict of str to Backbone
+        By space name.
+    """
+
+    matrices: dict[str, np.ndarray]
+    sources: dict[str, tuple[FeatureSpace, str]]
+    backbones: dict[str, Backbone]
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels in the order of the configuration."""
+        return list(self.matrices)
+
+
+def _ridge(config: EncodingConfig) -> RidgeEncoder:
+    """Ridge regression, a penalty per voxel chosen by inner cross-validation."""
+    grid = {} if config.alphas is None else {"alphas": config.alphas}
+    return RidgeEncoder(
+        **grid, cv=config.inner_folds, scale_features=config.scale_features, device=config.device, dtype=config.dtype
+    )
+
+
+#: Encoding models by name; `EncodingConfig.encoder` names one.
+ENCODERS: dict[str, Callable[[EncodingConfig], RidgeEncoder]] = {"ridge": _ridge}
+
+
+def make_encoder(config: EncodingConfig) -> RidgeEncoder:
+    """Make the unfitted encoder that a configuration names."""
+    return ENCODERS[config.encoder](config)
+
+
+def one_hot(stimuli: StimulusSet, attribute: str | None = None) -> tuple[np.ndarray, list[str]]:
+    """Code stimuli by one column a stimulus, or one column a value of an attribute.
+
+    Returns
+    -------
+    features : ndarray of float32 (n_stimuli, n_columns)
+    columns : list of str
+
+    Raises
+    ------
+    KeyError
+        When the stimuli have no such attribute.
+    """
+    if attribute is None:
+        values = np.asarray(stimuli.stimulus_ids)
+    else:
+        if attribute not in stimuli.attributes.columns:
+            raise KeyError(unknown_name_message("stimulus attribute", attribute, list(stimuli.attributes.columns)))
+        values = stimuli.attributes[attribute].astype(str).to_numpy()
+    columns, codes = np.unique(values, return_inverse=True)
+    return np.eye(len(columns), dtype=np.float32)[codes], [str(column) for column in columns]
+
+
+def open_backbones(
+    config: EncodingConfig, given: Mapping[str, Backbone] | None = None
+) -> dict[str, Backbone]:
+    """Load the backbones that the configuration's spaces name, and check their layers.
+
+    Parameters
+    ----------
+    config : EncodingConfig
+    given : mapping of str to Backbone, optional
+        Backbones of the user's own, by the name that a space gives as `backbone`.
+    """
+    backbones = {}
+    for space in config.spaces:
+        if is_one_hot(space):
+            continue
+        backbone = (given or {}).get(space.backbone)
+        if backbone is None:
+            backbone = load_backbone(space.backbone, weights=space.weights, seed=config.seed, device=config.device)
+        backbone.check_layers(space.layers or backbone.default_layers)
+        backbones[space.name] = backbone
+    return backbones
+
+
+def is_one_hot(space: FeatureSpace) -> bool:
+    """Tell whether a space is a one-hot code and needs no backbone."""
+    return space.backbone == "onehot" or space.backbone.startswith("onehot:")
+
+
+def default_reduction(backbone: Backbone) -> str:
+    """Name the reduction of a space that gives none."""
+    if backbone.modality == "text":
+        return "mean"
+    # The plain bases are small and a projection would blur what their columns mean.
+    return "flatten" if backbone.source == "plain" else "projection:4096"
+
+
+def extract_space(
+    space: FeatureSpace,
+    backbone: Backbone | None,
+    stimuli: StimulusSet,
+    config: EncodingConfig,
+    *,
+    store: Path | None,
+    layers: tuple[str, ...] | None = None,
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """Compute one space's features: label to (n_stimuli, n_features)."""
+    if backbone is None:
+        return {space.name: one_hot(stimuli, space.backbone.partition(":")[2] or None)[0]}
+    wanted = layers or space.layers or backbone.default_layers
+    features = extract_features(
+        backbone,
+        stimuli,
+        wanted,
+        reduction=space.reduction or default_reduction(backbone),
+        device=config.device,
+        batch_size=config.batch_size,
+        store=store,
+        progress=progress,
+    )
+    return {f"{space.name}:{layer}": np.asarray(features.matrix(layer)) for layer in features}
+
+
+def extract_spaces(
+    config: EncodingConfig,
+    backbones: Mapping[str, Backbone],
+    stimuli: StimulusSet,
+    *,
+    store: Path | None,
+    progress: bool = True,
+) -> SpaceFeatures:
+    """Compute the features of every space; finished chunks in the store are read, not computed."""
+    matrices: dict[str, np.ndarray] = {}
+    sources: dict[str, tuple[FeatureSpace, str]] = {}
+    for space in config.spaces:
+        backbone = backbones.get(space.name)
+        for label, matrix in extract_space(
+            space, backbone, stimuli, config, store=store, progress=progress
+        ).items():
+            matrices[label] = matrix
+            sources[label] = (space, label[len(space.name) + 1 :])
+    return SpaceFeatures(matrices, sources, dict(backbones))

@@ -1,0 +1,164 @@
+"""The null of a run: stimuli exchanged among whole blocks, and everything else as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analyses.experiments.config import EncodingConfig
+from analyses.experiments.design import Design
+from analyses.experiments.fitting import SELECTED
+from analyses.statistics.permutation import (
+    max_statistic_p_values,
+    permutation_p_values,
+    permute_blocks_within_runs,
+)
+from encoders.checkpoints import FolderCheckpoint
+from encoders.cross_validation import cross_validate_layers
+from encoders.scores import correlation_score
+from stimuli.files import hash_array
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Null:
+    """Held-out correlations when stimuli and responses have nothing to do with each other.
+
+    Attributes
+    ----------
+    r : ndarray of float32 (n_permutations, n_layers, n_voxels)
+    kind : str
+        "refit" or "held_out".
+    units : str
+        What was exchanged, in words.
+    """
+
+    r: np.ndarray
+    kind: str
+    units: str
+
+    def p_values(self, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return p per voxel and p by the maximum over voxels, each (n_layers, n_voxels)."""
+        per_voxel = np.stack(
+            [permutation_p_values(row, self.r[:, layer]) for layer, row in enumerate(observed)]
+        )
+        by_max = np.stack([max_statistic_p_values(row, self.r[:, layer]) for layer, row in enumerate(observed)])
+        return per_voxel, by_max
+
+
+def null_kind(config: EncodingConfig, design: Design) -> str:
+    """Resolve "auto": time series are fitted anew, otherwise held-out predictions are exchanged."""
+    if config.null == "auto":
+        return "refit" if design.is_time_series else "held_out"
+    return config.null
+
+
+def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[np.ndarray, str]:
+    """Draw which sample's stimulus (or prediction) stands in for which.
+
+    Blocks of a time series are exchanged within their run, with the rest that follows them; onsets stay. Trials are
+    exchanged within their run when no stimulus is repeated; repeated stimuli are exchanged as wholes, because responses
+    to the same stimulus are alike under the null too. Samples that are only fitted and samples that are tested (in a
+    published split) stay apart.
+
+    Returns
+    -------
+    rows : ndarray of int (n_permutations, n_samples)
+    units : str
+        What was exchanged, in words.
+    """
+    index = design.stimulus_index
+    if design.blocks is not None:
+        assert design.runs is not None
+        drawn = permute_blocks_within_runs(design.blocks, design.runs, n_permutations, seed)
+        return drawn, "whole blocks within runs"
+    tested = np.isin(np.arange(len(index)), design.tested)
+    if len(np.unique(index)) == len(index):
+        runs = np.zeros(len(index), dtype=np.int64) if design.runs is None else design.runs
+        strata = np.unique(np.stack([runs, tested]), axis=1, return_inverse=True)[1].ravel()
+        order = np.argsort(strata, kind="stable")
+        drawn_in_order = permute_blocks_within_runs(np.arange(len(order)), strata[order], n_permutations, seed)
+        drawn = np.empty_like(drawn_in_order)
+        drawn[:, order] = order[drawn_in_order]
+        return drawn, "trials within runs" if design.runs is not None else "stimuli"
+    generator = np.random.default_rng(seed)
+    first_row = np.zeros(index.max() + 1, dtype=np.int64)
+    first_row[index[::-1]] = np.arange(len(index))[::-1]
+    drawn = np.empty((n_permutations, len(index)), dtype=np.int64)
+    for part in (tested, ~tested):
+        shown = np.unique(index[part])
+        rank = np.searchsorted(shown, index[part])
+        for row in drawn:
+            row[part] = first_row[generator.permutation(shown)[rank]]
+    return drawn, "whole stimuli"
+
+
+def compute_null(
+    design: Design,
+    features: Mapping[str, np.ndarray],
+    encoder: Any,
+    config: EncodingConfig,
+    predictions: Mapping[str, np.ndarray],
+    checkpoint: FolderCheckpoint,
+    progress: Progress | None = None,
+) -> Null:
+    """Score the run under each permutation.
+
+    Parameters
+    ----------
+    design : Design
+    features : mapping of str to (n_stimuli, n_features)
+    encoder : estimator
+    config : EncodingConfig
+    predictions : mapping of str to (n_samples, n_voxels)
+        Held-out predictions by label, the selected layer among them.
+    checkpoint : FolderCheckpoint
+        Finished permutations are kept there.
+    progress : callable, optional
+    """
+    kind = null_kind(config, design)
+    drawn, units = draw_permutations(design, config.n_permutations, config.seed)
+    labels = list(predictions)
+    tested = design.tested
+    measured = design.Y[tested]
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        if kind == "held_out":
+            return np.stack([correlation_score(measured, predictions[label][rows[tested]]) for label in labels])
+        shown = design.stimulus_index[rows]
+        permuted = _refit(design, features, encoder, shown, with_selected=SELECTED in predictions)
+        return np.stack([correlation_score(measured, permuted[label][tested]) for label in labels])
+
+    r = np.empty((len(drawn), len(labels), design.Y.shape[1]), dtype=np.float32)
+    for number in range(len(drawn)):
+        key = f"null/{kind}/{number}/{hash_array(drawn[number])}"
+        piece = checkpoint.load(key) if kind == "refit" else None
+        if piece is None:
+            piece = {"r": score(drawn[number]).astype(np.float32)}
+            if kind == "refit":
+                checkpoint.save(key, piece)
+        r[number] = piece["r"]
+        if progress is not None:
+            progress(number + 1, len(drawn), "null")
+    return Null(r, kind, units)
+
+
+def _refit(
+    design: Design,
+    features: Mapping[str, np.ndarray],
+    encoder: Any,
+    stimulus_index: np.ndarray,
+    *,
+    with_selected: bool,
+) -> dict[str, np.ndarray]:
+    laid_out = {label: design.matrix(matrix, stimulus_index) for label, matrix in features.items()}
+    fitted = cross_validate_layers(encoder, laid_out, design.Y, design.folds, groups=design.groups)
+    assert fitted.predictions is not None
+    permuted = dict(zip(fitted.layers, fitted.predictions, strict=True))
+    if with_selected:
+        permuted[SELECTED] = fitted.selected_predictions
+    return permuted

@@ -1,0 +1,94 @@
+"""Predict responses to new stimuli from a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from analyses.experiments.config import FeatureSpace, read_config
+from analyses.experiments.fitting import extract_space, is_one_hot
+from analyses.experiments.run_folder import CONFIG, RESULTS, read_netcdf
+from encoders import Backbone, load_backbone, load_encoder
+from encoders.persistence import read_metadata
+from stimuli import StimulusSet
+
+
+def predict_run(
+    run: str | Path,
+    stimuli: StimulusSet,
+    *,
+    backbones: Mapping[str, Backbone] | None = None,
+    progress: bool = True,
+) -> xr.DataArray:
+    """Predict the responses of a run's voxels to new stimuli.
+
+    The encoder is the run's saved one: the layer with the best inner score, fitted to all of the run's samples.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder of a finished run.
+    stimuli : StimulusSet
+        New stimuli of the run's modality.
+    backbones : mapping of str to Backbone, optional
+        Networks of your own, by the name that the run's feature space gives.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``(stimulus, neuroid)`` in the units the run was fitted in; for a time series ``(stimulus, delay, neuroid)``:
+        the response to one volume of the stimulus, at each delay in volumes. Voxels that the run left out are NaN.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder holds no finished run.
+    ValueError
+        When the run used one-hot codes (which say nothing about new stimuli), or the backbone's weights or preprocessing
+        are no longer those of the run.
+    """
+    run = Path(run)
+    results = read_netcdf(run / RESULTS)
+    config = read_config(run / CONFIG)
+    metadata = read_metadata(run / "encoder")
+    space = FeatureSpace.model_validate(metadata["space"])
+    if is_one_hot(space):
+        raise ValueError(
+            f"{run}: the best features were one-hot codes ({metadata['label']}), which say nothing about new stimuli;"
+            " fit a run with a backbone"
+        )
+    backbone = (backbones or {}).get(space.backbone)
+    if backbone is None:
+        backbone = load_backbone(space.backbone, weights=space.weights, seed=config.seed, device=config.device)
+    if backbone.fingerprint != metadata["fingerprint"]:
+        raise ValueError(
+            f"{run}: {space.backbone} has other weights or preprocessing now (fingerprint"
+            f" {backbone.fingerprint[:12]}, the run's {metadata['fingerprint'][:12]}); give the run's weights file"
+        )
+    features = extract_space(
+        space, backbone, stimuli, config, store=None, layers=(metadata["layer"],), progress=progress
+    )[metadata["label"]]
+    encoder = load_encoder(run / "encoder")
+    delays = metadata["delays_volumes"]
+    kept = results["excluded"].values.astype(str) == ""
+    coordinates = {
+        "stimulus_id": ("stimulus", np.asarray(stimuli.stimulus_ids)),
+        "neuroid_id": ("neuroid", results["neuroid_id"].values),
+    }
+    if delays is None:
+        values = np.full((len(stimuli), len(kept)), np.nan, dtype=np.float32)
+        values[:, kept] = encoder.predict(features)
+        return xr.DataArray(values, dims=("stimulus", "neuroid"), coords=coordinates, name="predicted")
+    values = np.full((len(stimuli), len(delays), len(kept)), np.nan, dtype=np.float32)
+    n_features = features.shape[1]
+    for number in range(len(delays)):
+        design = np.zeros((len(stimuli), len(delays) * n_features), dtype=features.dtype)
+        design[:, number * n_features : (number + 1) * n_features] = features
+        values[:, number, kept] = encoder.predict(design)
+    coordinates["delay_volumes"] = ("delay", np.asarray(delays))
+    return xr.DataArray(values, dims=("stimulus", "delay", "neuroid"), coords=coordinates, name="predicted")

@@ -1,0 +1,218 @@
+"""The numbers of a run as one labelled table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from analyses.datasets import Dataset
+from analyses.experiments.config import EncodingConfig
+from analyses.experiments.design import Design, count_reasons
+from analyses.experiments.evaluation import EvaluationUnits, resampling_units
+from analyses.experiments.null import Null
+from analyses.noise_ceiling import normalize_r
+from analyses.statistics.bootstrap import bootstrap_correlation
+from analyses.statistics.multiple_comparisons import fdr
+from encoders.cross_validation import LayerCrossValidation
+from encoders.scores import correlation_score, r2_score, within_group_correlation
+
+N_EXAMPLES = 3
+
+
+def assemble_results(
+    dataset: Dataset,
+    design: Design,
+    config: EncodingConfig,
+    fitted: LayerCrossValidation,
+    predictions: Mapping[str, np.ndarray],
+    units: EvaluationUnits,
+    null: Null | None,
+) -> xr.Dataset:
+    """Score held-out predictions; the variables are listed in docs/architecture.md."""
+    tested = design.tested
+    measured = design.Y[tested]
+    held_out = [values[tested] for values in predictions.values()]
+    r = np.stack([correlation_score(measured, values) for values in held_out])
+    evaluated = np.stack(
+        [
+            correlation_score(units.average(design.Y), units.average(values))
+            for values in predictions.values()
+        ]
+    )
+    per_voxel = {
+        "r": r,
+        "r2": np.stack([r2_score(measured, values) for values in held_out]),
+        "r_evaluated": evaluated,
+        "r_normalized": np.stack([normalize_r(row, units.noise_ceiling_r) for row in evaluated]),
+    }
+    if config.within is not None:
+        values = dataset.stimuli.attributes[config.within].astype(str).to_numpy()
+        groups = values[design.stimulus_index[tested]]
+        per_voxel["r_within"] = np.stack(
+            [within_group_correlation(measured, predicted, groups) for predicted in held_out]
+        )
+    if null is not None:
+        p, p_max = null.p_values(r)
+        per_voxel |= {
+            "p_value": p,
+            "p_value_max": p_max,
+            "q_value": np.stack([fdr(row) for row in p]),
+            "null_r_95": np.percentile(null.r, 95, axis=0),
+        }
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        """Put kept voxels in their places among all of them."""
+        whole = np.full((*values.shape[:-1], len(design.excluded)), np.nan, dtype=np.float32)
+        whole[..., design.kept] = values
+        return whole
+
+    variables: dict[str, tuple] = {
+        name: (("layer", "neuroid"), spread(values)) for name, values in per_voxel.items()
+    }
+    variables["noise_ceiling_r"] = (("neuroid",), spread(units.noise_ceiling_r))
+    variables["explainable_variance"] = (("neuroid",), spread(units.explainable_variance))
+    variables["excluded"] = (("neuroid",), design.excluded)
+    alphas = fitted.alphas
+    if len(predictions) > len(fitted.layers):
+        of_selected = np.take_along_axis(alphas, fitted.selected_layer[None], axis=0)
+        alphas = np.concatenate([alphas, of_selected])
+        variables["selected_layer"] = (("fold", "neuroid"), spread(fitted.selected_layer))
+    variables["alpha"] = (("layer", "fold", "neuroid"), spread(alphas))
+    if null is not None:
+        variables["null_mean_r"] = (("layer", "permutation"), np.nanmean(null.r, axis=2).T)
+    variables |= _by_roi(dataset, design, config, predictions, variables)
+    coordinates = {
+        "layer": list(predictions),
+        "roi": list(dataset.rois),
+        "neuroid_id": ("neuroid", dataset.responses["neuroid_id"].values.astype(str)),
+    }
+    return xr.Dataset(
+        variables, coordinates, _attributes(dataset, design, config, fitted, units, null)
+    )
+
+
+def example_predictions(
+    dataset: Dataset, design: Design, predictions: Mapping[str, np.ndarray], results: xr.Dataset
+) -> xr.Dataset:
+    """Keep measured and predicted responses of the best and the worst voxels, by the last layer in the table.
+
+    The worst are the lowest r among voxels whose ceiling is at least the median (where ceilings are known), since a
+    voxel that does not repeat says nothing about the model.
+    """
+    r = results["r"].values[-1]
+    ceiling = results["noise_ceiling_r"].values
+    order = np.argsort(np.where(np.isfinite(r), r, -np.inf), kind="stable")
+    order = order[np.isfinite(r[order])]
+    reliable = order
+    if np.isfinite(ceiling).any():
+        reliable = order[ceiling[order] >= np.nanmedian(ceiling)]
+    best = order[::-1][:N_EXAMPLES]
+    worst = [voxel for voxel in reliable if voxel not in best][:N_EXAMPLES]
+    chosen = np.concatenate([best, np.asarray(worst, dtype=np.int64)])
+    column = np.cumsum(design.kept) - 1
+    tested = design.tested
+    responses = dataset.responses.isel(presentation=tested)
+    coordinates = {
+        name: ("presentation", responses[name].values)
+        for name in ("stimulus_id", "run")
+        if name in responses.coords
+    }
+    coordinates |= {
+        "layer": list(predictions),
+        "neuroid_id": ("neuroid", results["neuroid_id"].values[chosen]),
+        "r": ("neuroid", r[chosen]),
+        "noise_ceiling_r": ("neuroid", ceiling[chosen]),
+        "rank": ("neuroid", ["best"] * len(best) + ["worst"] * len(worst)),
+    }
+    return xr.Dataset(
+        {
+            "measured": (("presentation", "neuroid"), design.Y[tested][:, column[chosen]]),
+            "predicted": (
+                ("layer", "presentation", "neuroid"),
+                np.stack([values[tested][:, column[chosen]] for values in predictions.values()]),
+            ),
+        },
+        coordinates,
+        {"kind": dataset.kind, "units": results.attrs["units"]}
+        | ({"tr_s": dataset.info.tr_s} if dataset.info.tr_s else {}),
+    )
+
+
+def _by_roi(
+    dataset: Dataset,
+    design: Design,
+    config: EncodingConfig,
+    predictions: Mapping[str, np.ndarray],
+    variables: Mapping[str, tuple],
+) -> dict[str, tuple]:
+    masks = np.stack([np.asarray(mask, dtype=bool) for mask in dataset.rois.values()])
+    kept = {name: np.asarray(mask, dtype=bool)[design.kept] for name, mask in dataset.rois.items()}
+    tested = design.tested
+    unit_labels = resampling_units(design)[tested]
+    rows = []
+    for values in predictions.values():
+        interval = bootstrap_correlation(
+            design.Y[tested],
+            values[tested],
+            unit_labels,
+            n_bootstrap=config.n_bootstrap,
+            seed=config.seed,
+            rois=kept,
+        )
+        rows.append(interval)
+    ceiling = variables["noise_ceiling_r"][1]
+    mean_ceiling = [_mean(ceiling[mask]) for mask in masks]
+    return {
+        "roi_mask": (("roi", "neuroid"), masks),
+        "roi_r": (("layer", "roi"), np.stack([row.estimate for row in rows])),
+        "roi_r_lower": (("layer", "roi"), np.stack([row.lower for row in rows])),
+        "roi_r_upper": (("layer", "roi"), np.stack([row.upper for row in rows])),
+        "roi_r_ceiling": (("roi",), np.array(mean_ceiling)),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _attributes(
+    dataset: Dataset,
+    design: Design,
+    config: EncodingConfig,
+    fitted: LayerCrossValidation,
+    units: EvaluationUnits,
+    null: Null | None,
+) -> dict[str, str | int | float]:
+    attributes: dict[str, str | int | float] = {
+        "dataset": dataset.info.name,
+        "title": dataset.info.title,
+        "subject": dataset.subject,
+        "kind": dataset.kind,
+        "units": "z-score within run" if design.is_time_series else dataset.info.units,
+        "licence": dataset.info.licence,
+        "citation": dataset.info.citation,
+        "n_samples": len(design.Y),
+        "n_tested": len(design.tested),
+        "n_folds": len(design.folds),
+        "grouping": design.grouping,
+        "excluded": count_reasons(design.excluded),
+        "evaluation_unit": units.name,
+        "ceiling_source": units.ceiling_source,
+        "encoder": config.encoder,
+        "split": config.split,
+        "n_bootstrap": config.n_bootstrap,
+    }
+    if dataset.info.tr_s:
+        attributes["tr_s"] = dataset.info.tr_s
+    if null is not None:
+        attributes |= {
+            "null": null.kind,
+            "null_units": null.units,
+            "n_permutations": len(null.r),
+        }
+    if config.within is not None:
+        attributes["within"] = config.within
+    return attributes

@@ -1,0 +1,98 @@
+"""The folder of one run: claimed once, written atomically, safe to come back to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+from analyses.experiments.config import EncodingConfig, read_config
+from stimuli.files import atomic_write
+
+CONFIG = "config.json"
+RESULTS = "results.nc"
+PREDICTIONS = "predictions.nc"
+
+
+def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> None:
+    """Make `folder` this run's own, or go on with it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the run is written.
+    config : EncodingConfig
+        What the run is.
+    resume : bool
+        Go on with an unfinished (or rewrite the end of a finished) run of the same configuration.
+
+    Raises
+    ------
+    FileExistsError
+        When the folder holds another run, an unfinished or finished run without `resume`, or other files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"out: {folder} is a file; name a folder that is new or empty")
+    held = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+    if not held:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / CONFIG) as temporary:
+            temporary.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        return
+    if CONFIG not in held:
+        raise FileExistsError(
+            f"out: {folder} holds other files ({', '.join(held[:3])}{', ...' if len(held) > 3 else ''}) and no run;"
+            " name a folder that is new or empty"
+        )
+    try:
+        other = read_config(folder / CONFIG)
+    except ValueError as error:
+        raise FileExistsError(
+            f"out: {folder}/{CONFIG} cannot be read as a run's configuration; name another folder"
+        ) from error
+    if other.identity != config.identity:
+        mine, theirs = config.model_dump(mode="json"), other.model_dump(mode="json")
+        differing = [f"{k} (there {theirs[k]!r}, here {mine[k]!r})" for k in mine if mine[k] != theirs[k]]
+        raise FileExistsError(
+            f"out: {folder} holds another run, which differs in {'; '.join(differing)}; name another folder"
+        )
+    if not resume:
+        state = "a finished" if RESULTS in held else "an unfinished"
+        raise FileExistsError(
+            f"out: {folder} holds {state} run with these settings; add --resume (resume=True) to go on with it, or"
+            " name another folder"
+        )
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write `dataset` as netCDF, whole or not at all; large numeric variables are compressed."""
+    encoding = {
+        str(name): {"zlib": True, "complevel": 1}
+        for name, variable in dataset.data_vars.items()
+        if variable.dtype.kind in "fiu" and variable.size > 10_000
+    }
+    with atomic_write(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def read_netcdf(path: Path) -> xr.Dataset:
+    """Read a netCDF file of a run into memory.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the run is unfinished or the folder is no run.
+    ValueError
+        When the file is corrupt or truncated.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.parent} has no {path.name}: it is no run's folder, or its run is unfinished (go on with --resume)"
+        )
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is corrupt or truncated ({error}); delete it and finish the run again with --resume"
+        ) from error
