@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stimuli.files import hash_file
+from stimuli.files import hash_file, safe_member_path
 
 
 def check_file(path: Path, sha256: str = "") -> None:
@@ -139,3 +139,72 @@ def _npy_message(path: Path, error: Exception) -> str:
             "plain arrays of numbers or strings with numpy.save(path, array, allow_pickle=False)."
         )
     return f"{path} is truncated or not a numpy file ({text}). Copy or save it again."
+
+
+def take_variable(content: dict[str, Any], name: str, path: Path) -> Any:
+    """Take one variable of a file that was read.
+
+    Parameters
+    ----------
+    content : dict
+        What the file holds.
+    name : str
+        Variable.
+    path : Path
+        The file, for the message.
+
+    Returns
+    -------
+    Any
+
+    Raises
+    ------
+    ValueError
+        If there is no such variable.
+    """
+    if name not in content:
+        held = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
+        raise ValueError(f"{path} holds no {name!r}; it holds {held}. It is another file than expected.")
+    return content[name]
+
+
+def read_zip_members(
+    path: Path, endings: tuple[str, ...], max_member_bytes: int = 64 * 2**20
+) -> dict[str, bytes]:
+    """Read the files of a zip archive into memory; nothing is written anywhere.
+
+    Parameters
+    ----------
+    path : Path
+        Archive.
+    endings : tuple of str
+        Lower-case endings of the names to read, such as ``".jpg"``; other entries are passed over.
+    max_member_bytes : int
+        Largest file that is unpacked: a guard against archives made to fill the memory.
+
+    Returns
+    -------
+    dict of str to bytes
+        Content by name, sorted by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such archive.
+    ValueError
+        If it is truncated or damaged, a name leaves the archive's folder, or a member is too large.
+    """
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wanted = sorted(
+                (member for member in archive.infolist() if member.filename.lower().endswith(endings)),
+                key=lambda member: member.filename,
+            )
+            for member in wanted:
+                safe_member_path(path.parent, member.filename)
+                if member.file_size > max_member_bytes:
+                    raise ValueError(f"{member.filename} would unpack to {member.file_size} bytes")
+            return {member.filename: archive.read(member) for member in wanted}
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a readable zip archive of this data set: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import xarray as xr
 
+from analyses.geometry import Geometry
 from stimuli.stimulus_set import StimulusSet
 
 Kind = Literal["trials", "averages", "time_series", "rdm"]
@@ -129,7 +130,7 @@ class Dataset:
     kind: Kind
     repeats: np.ndarray | None = None
     rois: dict[str, np.ndarray] = field(default_factory=dict)
-    geometry: Any = None
+    geometry: Geometry | None = None
     noise_ceiling_r: np.ndarray | None = None
     test_stimulus_ids: np.ndarray | None = None
     rdms: dict[str, np.ndarray] = field(default_factory=dict)
@@ -196,6 +197,10 @@ class Dataset:
                     f"rois[{name!r}] is {np.asarray(mask).dtype} of shape {np.shape(mask)}; "
                     f"it has to be bool of shape ({self.n_neuroids},)."
                 )
+        if self.geometry is not None and len(self.geometry) != self.n_neuroids:
+            raise ValueError(
+                f"geometry places {len(self.geometry)} neuroids, responses have {self.n_neuroids}."
+            )
         ceiling = self.noise_ceiling_r
         if ceiling is not None and np.shape(ceiling) != (self.n_neuroids,):
             raise ValueError(f"noise_ceiling_r has shape {np.shape(ceiling)}, not ({self.n_neuroids},).")
@@ -227,6 +232,7 @@ def make_responses(
     neuroid_ids: Any = None,
     units: str = "",
     tr_s: float | None = None,
+    neuroid_coords: Mapping[str, Any] | None = None,
     **presentation_coords: Any,
 ) -> xr.DataArray:
     """Wrap responses in the form that `Dataset` holds.
@@ -245,6 +251,8 @@ def make_responses(
         Unit of `values`.
     tr_s : float, optional
         Repetition time in seconds.
+    neuroid_coords : Mapping, optional
+        Further coordinates on neuroid.
     **presentation_coords
         Further coordinates on presentation.
 
@@ -286,7 +294,8 @@ def make_responses(
         values,
         dims=("presentation", "neuroid"),
         coords={name: ("presentation", column) for name, column in coords.items()}
-        | {"neuroid_id": ("neuroid", neuroid_column)},
+        | {"neuroid_id": ("neuroid", neuroid_column)}
+        | {name: ("neuroid", np.asarray(column)) for name, column in (neuroid_coords or {}).items()},
         attrs=attributes,
         name="responses",
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyses.datasets.array_files import read_npz
+from analyses.datasets.array_files import check_file, read_npz
 from analyses.datasets.dataset import (
     DataFile,
     Dataset,
@@ -16,6 +16,7 @@ from analyses.datasets.dataset import (
     make_responses,
 )
 from analyses.datasets.registry import register_dataset
+from analyses.geometry import VolumeGeometry
 from stimuli.stimulus_set import StimulusSet
 
 SLICE_FILE = Path(__file__).parent / "haxby_slice_data" / "haxby_slice.npz"
@@ -57,7 +58,13 @@ HAXBY_SLICE = DatasetInfo(
 )
 
 
-@register_dataset(HAXBY_SLICE)
+def check_packaged(info: DatasetInfo) -> list[Path]:
+    """Check the packaged file; there is nothing to fetch."""
+    check_file(SLICE_FILE, SLICE_SHA256)
+    return [SLICE_FILE]
+
+
+@register_dataset(HAXBY_SLICE, fetch=check_packaged)
 def load_haxby_slice(subject: str) -> Dataset:
     """Load the packaged slice.
 
@@ -95,4 +102,5 @@ def load_haxby_slice(subject: str) -> Dataset:
         units=HAXBY_SLICE.units,
         tr_s=float(arrays["tr_s"]),
     )
-    return Dataset(HAXBY_SLICE, subject, stimuli, responses, "time_series")
+    geometry = VolumeGeometry(voxels, tuple(arrays["volume_shape"]), arrays["affine"])
+    return Dataset(HAXBY_SLICE, subject, stimuli, responses, "time_series", geometry=geometry)

@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from analyses.datasets.dataset import Dataset, DatasetInfo
+from analyses.datasets.download import fetch_files
 from stimuli.files import unknown_name_message
 
 Loader = Callable[..., Dataset]
-_ENTRIES: dict[str, tuple[DatasetInfo, Loader]] = {}
+Fetcher = Callable[[DatasetInfo], list[Path]]
+_ENTRIES: dict[str, tuple[DatasetInfo, Loader, Fetcher]] = {}
 
 
-def register_dataset(info: DatasetInfo) -> Callable[[Loader], Loader]:
+def register_dataset(info: DatasetInfo, fetch: Fetcher = fetch_files) -> Callable[[Loader], Loader]:
     """Enter a loader under the name that `info` gives.
 
     Parameters
     ----------
     info : DatasetInfo
         What is known of the data set.
+    fetch : callable
+        What `fetch_dataset` does for it; by default every one of ``info.files`` is downloaded.
 
     Returns
     -------
@@ -35,7 +39,7 @@ def register_dataset(info: DatasetInfo) -> Callable[[Loader], Loader]:
         raise ValueError(f"A data set named {info.name!r} is registered already; choose another name.")
 
     def enter(loader: Loader) -> Loader:
-        _ENTRIES[info.name] = (info, loader)
+        _ENTRIES[info.name] = (info, loader, fetch)
         return loader
 
     return enter
@@ -76,6 +80,32 @@ def dataset_info(name: str) -> DatasetInfo:
     return _ENTRIES[name][0]
 
 
+def fetch_dataset(name: str) -> list[Path]:
+    """Download what is missing of a data set, and check the rest.
+
+    Parameters
+    ----------
+    name : str
+        One of the names in `list_datasets`.
+
+    Returns
+    -------
+    list of Path
+        Every file, in the order of ``info.files``; empty where the data are simulated, or come from the user.
+
+    Raises
+    ------
+    KeyError
+        If there is none of that name; the message lists near matches.
+    FileNotFoundError
+        If a file cannot be downloaded; the message names its home and where it may be put.
+    ValueError
+        If a file below ``COGMODELS_DATA`` is damaged; damaged files in the cache are replaced.
+    """
+    info = dataset_info(name)
+    return _ENTRIES[name][2](info)
+
+
 def load_dataset(name_or_folder: str | Path, subject: str | None = None, **options: Any) -> Dataset:
     """Load one subject of a data set, by the data set's name or from a folder of one's own.
 
@@ -109,11 +139,9 @@ def load_dataset(name_or_folder: str | Path, subject: str | None = None, **optio
             from analyses.datasets.own_folder import load_own_folder
 
             return load_own_folder(folder, subject, **options)
-        raise KeyError(
-            unknown_name_message("data set", name, sorted(_ENTRIES))
-            + " There is no folder of that name either."
-        )
-    info, loader = _ENTRIES[name]
+        hint = "there is no folder of that name either"
+        raise KeyError(unknown_name_message("data set", name, sorted(_ENTRIES), hint))
+    info, loader, _ = _ENTRIES[name]
     if subject is None:
         subject = info.subjects[0]
     elif subject not in info.subjects:
