@@ -1,0 +1,96 @@
+"""What the ridge solvers accept, checked before any work starts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+Folds = int | Sequence[tuple[Any, Any]]
+IndexPairs = list[tuple[np.ndarray, np.ndarray]]
+
+
+def as_tensor(array: Any, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return a 2-D tensor on the array's own device, without a copy where none is needed.
+
+    Raises
+    ------
+    TypeError
+        If the array does not hold real numbers.
+    ValueError
+        If it is not a matrix, or has no rows or columns.
+    """
+    if isinstance(array, torch.Tensor):
+        tensor = array.detach()
+    else:
+        values = np.asarray(array)
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"{name} holds {values.dtype}; it must hold real numbers (float32 or float64)")
+        if not values.flags.writeable or any(stride < 0 for stride in values.strides):
+            # torch has no read-only or reversed arrays.
+            values = values.copy()
+        tensor = torch.from_numpy(values)
+    if tensor.is_complex():
+        raise TypeError(f"{name} holds complex numbers; it must hold real numbers")
+    if tensor.ndim != 2:
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}; it must be a matrix with one row a sample "
+            "(reshape one column with [:, None])"
+        )
+    if 0 in tensor.shape:
+        raise ValueError(f"{name} is empty: its shape is {tuple(tensor.shape)}")
+    return tensor if dtype is None else tensor.to(dtype)
+
+
+def working_dtype(X: torch.Tensor, Y: torch.Tensor, dtype: Any = None) -> torch.dtype:
+    """Choose float32 or float64: the wider of the two inputs unless `dtype` says otherwise."""
+    allowed = {"float32": torch.float32, "float64": torch.float64}
+    if dtype is not None:
+        name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else np.dtype(dtype).name
+        if name not in allowed:
+            raise ValueError(f"dtype is {name}; it must be float32 or float64")
+        return allowed[name]
+    floats = [t.dtype for t in (X, Y) if t.is_floating_point()]
+    if not floats or torch.float64 in floats:
+        return torch.float64
+    return torch.float32
+
+
+def check_finite(array: torch.Tensor, name: str) -> None:
+    """Raise a ValueError that counts NaN and infinite entries and names the first ones.
+
+    The sums of the columns are looked at first, because they are cheap and carry any NaN or infinity along.
+    """
+    if not array.is_floating_point() or bool(torch.isfinite(array.mean(0)).all()):
+        return
+    bad = ~torch.isfinite(array)
+    count = int(bad.sum())
+    if not count:  # sums of large finite numbers overflowed
+        return
+    first = [tuple(int(i) for i in index) for index in bad.nonzero()[:3]]
+    columns = int(bad.any(0).sum())
+    raise ValueError(
+        f"{name} has {count} NaN or infinite entries in {columns} of {array.shape[1]} columns, the first at "
+        f"(row, column) {', '.join(map(str, first))}; leave these rows or columns out, or fill them"
+    )
+
+
+def check_alphas(alphas: Any) -> np.ndarray:
+    """Return penalties as a float64 vector; raise a ValueError unless all are positive and finite."""
+    values = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"alphas has shape {values.shape}; give one penalty or a vector of penalties")
+    bad = ~(np.isfinite(values) & (values > 0))
+    if bad.any():
+        raise ValueError(
+            f"alphas must be positive and finite; {int(bad.sum())} of {values.size} are not, the first is "
+            f"{values[bad][0]}. For a nearly unpenalised fit take a penalty that is small beside the "
+            "largest eigenvalue of X'X"
+        )
+    return values
+
+
+def check_same_rows(X: torch.Tensor, Y: torch.Tensor) -> None:
+    """Raise a ValueError unless X and Y have as many rows."""
+    if X.shape[0] != Y.shape[0]:
+        raise ValueError(f"X has {X.shape[0]} rows and Y has {Y.shape[0]}; both must have one row a sample")
