@@ -40,6 +40,9 @@ def fit(
     reduction: Annotated[
         str | None, typer.Option(help="How a layer becomes one row a stimulus: flatten, mean, cls, grid:4, ...")
     ] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Side in pixels that images are resized to, or 'native'.")
+    ] = None,
     encoder: Annotated[str, typer.Option(help="Encoding model; see `cogmodels list encoders`.")] = "ridge",
     alphas: Annotated[
         str | None, typer.Option(help="Ridge penalties: '1,10,100', or 'LOWEST:HIGHEST:NUMBER' spaced by ratio.")
@@ -87,6 +90,7 @@ def fit(
         | ({"weights": weights} if weights else {})
         | ({"layers": [layer.strip() for layer in layers.split(",")]} if layers else {})
         | ({"reduction": reduction} if reduction else {})
+        | ({"image_size_px": image_size if image_size == "native" else int(image_size)} if image_size else {})
         for name in backbone or []
     ]
     if (dataset is not None) + (data is not None) + (preset is not None) != 1:

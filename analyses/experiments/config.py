@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from stimuli.files import unknown_name_message
 
@@ -29,6 +29,8 @@ class FeatureSpace(BaseModel):
         for text, ``"flatten"`` for the plain bases and ``"projection:4096"`` for image networks.
     weights : str
         ``"cache"``, ``"random"`` or the path of a weights file.
+    image_size_px : int, "native" or None
+        Side to which images are resized; their own size; or what the network's preprocessing says.
     label : str, optional
         How the space is called in results; the backbone's name when None.
     """
@@ -39,6 +41,7 @@ class FeatureSpace(BaseModel):
     layers: tuple[str, ...] | None = None
     reduction: str | None = None
     weights: str = "cache"
+    image_size_px: PositiveInt | Literal["native"] | None = None
     label: str | None = None
 
     @property
@@ -86,7 +89,7 @@ class EncodingConfig(BaseModel):
         Also choose the layer per voxel inside each training fold, when there are several.
     null : {"auto", "refit", "held_out", "none"}
         "refit" permutes stimuli against responses and fits anew; "held_out" permutes held-out predictions against
-        responses. "auto" refits time series and permutes held-out predictions otherwise.
+        responses, which is valid for a fixed training set only. "auto" takes the one that fits `split`.
     n_permutations, n_bootstrap : int
         Draws of the null and of the interval.
     within : str, optional
@@ -171,7 +174,6 @@ PRESETS: dict[str, EncodingConfig] = {
         n_folds=10,
         shuffle=True,
         group_by="none",
-        null="refit",
         within="digit",
     ),
     # Cowley et al. 2023: macaque V4, first half of the sorted images to fit, second half to test.
@@ -183,6 +185,7 @@ PRESETS: dict[str, EncodingConfig] = {
                 backbone="torchvision/squeezenet1_0",
                 layers=("features.2", "features.4", "features.6", "features.9", "features.11"),
                 reduction="grid:4",
+                image_size_px="native",
             ),
         ),
         split="published",

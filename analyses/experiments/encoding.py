@@ -23,7 +23,7 @@ from analyses.experiments.fitting import (
     make_encoder,
     open_backbones,
 )
-from analyses.experiments.null import Null, compute_null
+from analyses.experiments.null import Null, compute_null, null_kind
 from analyses.experiments.progress import FitProgress
 from analyses.experiments.results import assemble_results, example_predictions
 from analyses.experiments.run_folder import (
@@ -88,6 +88,7 @@ def run_encoding(
     if dataset is None:
         dataset = load_dataset(config.dataset, config.subject, **config.dataset_options)
     design = make_design(dataset, config)
+    null_kind(config)
     _check_within(config, dataset)
     encoder = make_encoder(config)
     opened = open_backbones(config, backbones)

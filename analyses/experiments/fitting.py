@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from analyses.experiments.config import EncodingConfig, FeatureSpace
 from encoders import Backbone, RidgeEncoder, extract_features, load_backbone
+from encoders.backbones.image_preprocess import ImagePreprocess
 from stimuli import StimulusSet
 from stimuli.files import unknown_name_message
 
@@ -96,12 +97,25 @@ def open_backbones(
     for space in config.spaces:
         if is_one_hot(space):
             continue
-        backbone = (given or {}).get(space.backbone)
-        if backbone is None:
-            backbone = load_backbone(space.backbone, weights=space.weights, seed=config.seed, device=config.device)
-        backbone.check_layers(space.layers or backbone.default_layers)
-        backbones[space.name] = backbone
+        backbones[space.name] = open_backbone(space, config, given)
     return backbones
+
+
+def open_backbone(
+    space: FeatureSpace, config: EncodingConfig, given: Mapping[str, Backbone] | None = None
+) -> Backbone:
+    """Load one space's backbone, or take it from `given`, with the image size that the space asks for."""
+    backbone = (given or {}).get(space.backbone)
+    if backbone is None:
+        backbone = load_backbone(space.backbone, weights=space.weights, seed=config.seed, device=config.device)
+    if space.image_size_px is not None:
+        if not isinstance(backbone.preprocess, ImagePreprocess):
+            raise ValueError(f"image_size_px={space.image_size_px!r}: {space.backbone} takes no images by ImagePreprocess")
+        size = space.image_size_px
+        resize = None if size == "native" else (size, size)
+        backbone = replace(backbone, preprocess=replace(backbone.preprocess, resize=resize, crop=None))
+    backbone.check_layers(space.layers or backbone.default_layers)
+    return backbone
 
 
 def is_one_hot(space: FeatureSpace) -> bool:
@@ -113,8 +127,9 @@ def default_reduction(backbone: Backbone) -> str:
     """Name the reduction of a space that gives none."""
     if backbone.modality == "text":
         return "mean"
-    # The plain bases are small and a projection would blur what their columns mean.
-    return "flatten" if backbone.source == "plain" else "projection:4096"
+    # The plain bases learn nothing and are small; a projection would blur what their columns mean.
+    learned = any(True for _ in backbone.module.parameters())
+    return "projection:4096" if learned else "flatten"
 
 
 def extract_space(

@@ -50,10 +50,22 @@ class Null:
         return per_voxel, by_max
 
 
-def null_kind(config: EncodingConfig, design: Design) -> str:
-    """Resolve "auto": time series are fitted anew, otherwise held-out predictions are exchanged."""
+def null_kind(config: EncodingConfig) -> str:
+    """Resolve "auto": refit under cross-validation, exchange held-out predictions under a published split.
+
+    Raises
+    ------
+    ValueError
+        For "held_out" under cross-validation. Each sample is tested once and trains all other folds, so the folds' scores
+        vary together; permuted predictions do not show that and give too many false positives.
+    """
     if config.null == "auto":
-        return "refit" if design.is_time_series else "held_out"
+        return "held_out" if config.split == "published" else "refit"
+    if config.null == "held_out" and config.split == "cv":
+        raise ValueError(
+            "null='held_out' needs a fixed training set (split='published'): predictions pooled over folds depend on one"
+            " another; take 'refit'"
+        )
     return config.null
 
 
@@ -120,7 +132,7 @@ def compute_null(
         Finished permutations are kept there.
     progress : callable, optional
     """
-    kind = null_kind(config, design)
+    kind = null_kind(config)
     drawn, units = draw_permutations(design, config.n_permutations, config.seed)
     labels = list(predictions)
     tested = design.tested

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from analyses.experiments.config import FeatureSpace, read_config
-from analyses.experiments.fitting import extract_space, is_one_hot
+from analyses.experiments.fitting import extract_space, is_one_hot, open_backbone
 from analyses.experiments.run_folder import CONFIG, RESULTS, read_netcdf
-from encoders import Backbone, load_backbone, load_encoder
+from encoders import Backbone, load_encoder
 from encoders.persistence import read_metadata
 from stimuli import StimulusSet
 
@@ -62,9 +62,7 @@ def predict_run(
             f"{run}: the best features were one-hot codes ({metadata['label']}), which say nothing about new stimuli;"
             " fit a run with a backbone"
         )
-    backbone = (backbones or {}).get(space.backbone)
-    if backbone is None:
-        backbone = load_backbone(space.backbone, weights=space.weights, seed=config.seed, device=config.device)
+    backbone = open_backbone(space, config, backbones)
     if backbone.fingerprint != metadata["fingerprint"]:
         raise ValueError(
             f"{run}: {space.backbone} has other weights or preprocessing now (fingerprint"

@@ -12,7 +12,7 @@ from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design, count_reasons
 from analyses.experiments.evaluation import EvaluationUnits, resampling_units
 from analyses.experiments.null import Null
-from analyses.noise_ceiling import normalize_r
+from analyses.metrics.normalization import normalize_r
 from analyses.statistics.bootstrap import bootstrap_correlation
 from analyses.statistics.multiple_comparisons import fdr
 from encoders.cross_validation import LayerCrossValidation
