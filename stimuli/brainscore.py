@@ -69,7 +69,7 @@ def _as_uint8(image: Path | np.ndarray, stimulus_id: str) -> np.ndarray:
     if (distance := float(np.abs(levels - nearest).max())) > _LEVEL_TOLERANCE:
         raise ValueError(
             f"the float image of stimulus {stimulus_id!r} is up to {distance:.2g} levels of 1/255 off what "
-            "an 8-bit PNG can hold; if that loss is acceptable, round it: (255 * image).round().astype('uint8')"
+            "an 8-bit PNG can hold; if that loss is acceptable, use (255 * image).round().astype('uint8')"
         )
     return nearest.astype(np.uint8)
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 # Only formats that Pillow decodes itself and knows by their first bytes: some others (EPS) start programs.
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: a quarter of a gigabyte once decoded
 GREY = (128, 128, 128)
 

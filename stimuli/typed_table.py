@@ -96,7 +96,7 @@ def _encode_object(value: Any, name: object) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     raise TypeError(
-        f"attribute {name!r} holds a {type(value).__name__}: {value!r:.40}; a value is a number, bool or str, or "
+        f"attribute {name!r} holds a {type(value).__name__}: {value!r:.40}; give numbers, bools, str, or "
         "None or NaN where it is missing"
     )
 
