@@ -114,4 +114,8 @@ def load_v4_natural(subject: str, *, download: bool = True) -> Dataset:
     if locate(_RAW) in _SHA256:
         raw = read_npy(get_file(V4_NATURAL, locate(_RAW), download=download))
         repeats = np.ascontiguousarray(raw.transpose(2, 1, 0), dtype=np.float32)
-    return Dataset(V4_NATURAL, subject, stimuli, responses, "averages", repeats=repeats)
+    # The common split: the first half of the sorted file names to fit, the second half to test.
+    test = np.asarray(ids[len(ids) // 2 :])
+    return Dataset(
+        V4_NATURAL, subject, stimuli, responses, "averages", repeats=repeats, test_stimulus_ids=test
+    )
