@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 _BOOKKEEPING = set(nn.Module().__dict__)  # hooks, the training flag, the registries of children and tensors
+_CONFIG_PROVENANCE = ("_name_or_path", "transformers_version")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -47,6 +48,10 @@ def fingerprint_module(module: nn.Module, preprocess_description: Mapping[str, A
             digest.update(_own_code(kind).encode())
         digest.update(_ADDRESS.sub("", child.extra_repr()).encode())
         settings = {key: value for key, value in vars(child).items() if key not in _BOOKKEEPING}
+        if _known(
+            kind
+        ):  # where a library loaded it from, and how it works inside, is no part of what it computes
+            settings = {key: v for key, v in settings.items() if key[0] != "_" and key != "name_or_path"}
         digest.update(_canonical(settings).encode())
     for name, tensor in _tensors(module):
         digest.update(f"\0tensor {name} {_tensor_digest(tensor)}".encode())
@@ -74,7 +79,7 @@ def _tensor_digest(tensor: Tensor) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """Write a setting as text that is the same in every process; what has no such text gives its class only."""
+    """Write a setting as text that is equal in every process; what has no such text gives its class only."""
     if value is None or isinstance(
         value, bool | int | float | complex | str | bytes | torch.dtype | torch.Size
     ):
@@ -96,8 +101,8 @@ def _canonical(value: Any) -> str:
         return name + (
             _code(value.__code__) if isinstance(value, types.FunctionType) and not _known(value) else ""
         )
-    if callable(getattr(value, "to_json_string", None)):  # the configuration of a transformers model
-        return str(value.to_json_string())
+    if callable(getattr(value, "to_dict", None)):  # the configuration of a transformers model
+        return _canonical({k: v for k, v in value.to_dict().items() if k not in _CONFIG_PROVENANCE})
     return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 

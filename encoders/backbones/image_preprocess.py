@@ -90,12 +90,12 @@ class ImagePreprocess:
             first = next(k for k, image in enumerate(batch) if image.shape != batch[0].shape)
             raise ValueError(
                 f"images of one batch must end in one size, got {ids[0]!r} {tuple(batch[0].shape[1:])} and "
-                f"{ids[first]!r} {tuple(batch[first].shape[1:])} (row, column); set resize=(rows, columns) or crop="
+                f"{ids[first]!r} {tuple(batch[first].shape[1:])} (row, column); set resize=(rows, columns)"
             )
         return {self.input_name or "x": torch.stack(batch)}
 
     def transform(self, image: np.ndarray) -> Tensor:
-        """Return one image ``(row, column, 3)``, uint8 or float in [0, 1], as float32 ``(3, row, column)``."""
+        """Return one image ``(row, column, 3)``, uint8 or float in [0, 1], as float32 (3, row, column)."""
         image = self._cropped(self._resized(image))
         values = torch.tensor(image).permute(2, 0, 1)
         values = values.float().div(255) if image.dtype == np.uint8 else values.float()
@@ -103,7 +103,7 @@ class ImagePreprocess:
         return values.sub(mean).div(std).contiguous()
 
     def describe(self) -> dict[str, Any]:
-        """Return all settings as JSON values; the name of the argument is no part of what the network sees."""
+        """Return all settings as JSON values; the network does not see the name of its argument."""
         settings = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
         del settings["input_name"]
         return {"kind": "image", **settings}

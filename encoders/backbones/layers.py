@@ -65,7 +65,7 @@ def _dominant_child(container: nn.Module, name: str) -> str | None:
 
 
 def _beside(trunk: str, containers: dict[str, nn.Sequential | nn.ModuleList]) -> list[str]:
-    """Return the containers with the trunk's parent whose first child is of the same class, the trunk included."""
+    """Return the trunk and the containers beside it whose first child is of the same class."""
     if not trunk:
         return [trunk]
     parent, first = trunk.rpartition(".")[0], type(containers[trunk][0])

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from encoders.backbones.backbone import Backbone, Preprocess
+from encoders.backbones.backbone import Backbone, Modality, Preprocess
 from encoders.backbones.image_preprocess import ImagePreprocess
 from encoders.backbones.layers import choose_default_layers
-from encoders.backbones.weights import load_weights, read_weights
+from encoders.backbones.weights import load_weights_file
 from stimuli.files import unknown_name_message
 
 Weights = str | os.PathLike[str]
 Loader = Callable[[str, Weights, int], Backbone]
 
-_BUILT_IN = ("plain",)
+_BUILT_IN = ("plain", "transformers_hub", "vision")
 _SEPARATOR = re.compile(r"[/:]")
 
 
@@ -147,7 +147,9 @@ def load_backbone(
     """
     backbone = _wrap(spec, weights, preprocess) if isinstance(spec, nn.Module) else _load(spec, weights, seed)
     preprocess = _named_input(preprocess or backbone.preprocess, backbone.module)
-    modality = getattr(preprocess, "modality", "image")
+    modality: Modality = getattr(preprocess, "modality", "image")
+    if modality not in ("image", "text"):
+        raise ValueError(f"the modality of a preprocess must be 'image' or 'text', got {modality!r}")
     backbone.module.eval().to(device)
     return replace(backbone, name=name or backbone.name, preprocess=preprocess, modality=modality)
 
@@ -167,14 +169,14 @@ def _load(spec: str, weights: Weights, seed: int) -> Backbone:
 def _wrap(module: nn.Module, weights: Weights, preprocess: Preprocess | None) -> Backbone:
     if preprocess is None:
         raise ValueError(
-            "preprocess is needed for a module of your own: give ImagePreprocess(resize=..., crop=..., mean=..., "
-            "std=...) or an object with __call__(stimuli, indices) and describe()"
+            "preprocess is needed for a module of your own: give ImagePreprocess(resize=..., crop=..., "
+            "mean=..., std=...) or an object with __call__(stimuli, indices) and describe()"
         )
     source = "a module of the user's"
     if weights == "random":
         raise ValueError("weights='random' needs a named architecture; initialise your own module yourself")
     if weights != "cache":
-        source = load_weights(module, read_weights(weights), source=os.fspath(weights))
+        source = load_weights_file(module, weights)
     name = type(module).__name__
     return Backbone(name, module, preprocess, "image", choose_default_layers(module), source)
 

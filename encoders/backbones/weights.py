@@ -79,11 +79,22 @@ def _refusal(file: Path, error: pickle.UnpicklingError) -> str:
     return f"{file} is no file of weights, or is corrupt ({str(error).splitlines()[0]}); get it again"
 
 
-def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], source: str = "the state dict") -> str:
+def load_weights_file(module: nn.Module, path: str | os.PathLike[str]) -> str:
+    """Read a state dict, copy it into a module and return what file it was, for the provenance."""
+    copy_weights(module, read_weights(path), Path(path).name)
+    return describe_file(path)
+
+
+def describe_file(path: str | os.PathLike[str]) -> str:
+    """Return name and sha256 of a file, for the provenance."""
+    return f"{Path(path).name} (sha256 {hash_file(path)})"
+
+
+def copy_weights(module: nn.Module, state_dict: Mapping[str, Tensor], source: str = "the state dict") -> None:
     """Copy a state dict into a module after checking that every name, shape and value fits.
 
-    Floating-point tensors are cast to the module's type (float16 files give a float32 network). Counters of
-    batches, which old files lack, may be missing.
+    Tensors are cast to the module's types (a float16 file gives a float32 network). Counters of batches,
+    which old files lack, may be missing.
 
     Parameters
     ----------
@@ -92,12 +103,7 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], source: st
     state_dict
         Tensors by name.
     source
-        What the messages and the provenance call the weights.
-
-    Returns
-    -------
-    str
-        `source`, for `Backbone.source`.
+        What messages call the weights.
 
     Raises
     ------
@@ -105,25 +111,22 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], source: st
         Names are missing or unexpected, shapes differ, or a value is NaN or infinite.
     """
     expected = module.state_dict()
-    missing = [
-        name for name in expected if name not in state_dict and not name.endswith("num_batches_tracked")
-    ]
-    unexpected = [name for name in state_dict if name not in expected]
     common = [name for name in expected if name in state_dict]
-    misshapen = [
-        f"{name} {tuple(state_dict[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in common
-        if state_dict[name].shape != expected[name].shape
-    ]
-    unusable = [name for name in common if not _finite(state_dict[name])]
+    faults = {
+        "missing": [
+            name for name in expected if name not in state_dict and not name.endswith("num_batches_tracked")
+        ],
+        "unexpected": [name for name in state_dict if name not in expected],
+        "of another shape": [
+            f"{name} {tuple(state_dict[name].shape)} instead of {tuple(expected[name].shape)}"
+            for name in common
+            if state_dict[name].shape != expected[name].shape
+        ],
+        "with NaN or infinite values": [name for name in common if not _finite(state_dict[name])],
+    }
     problems = [
-        f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", misshapen),
-            ("with NaN or infinite values", unusable),
-        )
+        f"{len(names)} {fault}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+        for fault, names in faults.items()
         if names
     ]
     if problems:
@@ -131,8 +134,23 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], source: st
             f"{source} does not fit {type(module).__name__}, which has {len(expected)} tensors: "
             f"{'; '.join(problems)}. Check that the architecture and its settings are those of the weights"
         )
-    module.load_state_dict({**expected, **{name: state_dict[name] for name in common}})
-    return source
+    expected.update((name, state_dict[name]) for name in common)  # keeps the metadata on versions of modules
+    module.load_state_dict(expected)
+
+
+def check_finite(state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights with NaN or infinite values.
+
+    Raises
+    ------
+    ValueError
+        Names the tensors.
+    """
+    bad = [name for name, tensor in state_dict.items() if not _finite(tensor)]
+    if bad:
+        raise ValueError(
+            f"{source}: {len(bad)} tensors with NaN or infinite values: {', '.join(bad[:_SHOWN])}"
+        )
 
 
 def _finite(tensor: Tensor) -> bool:
