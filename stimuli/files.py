@@ -51,7 +51,7 @@ def atomic_write(path: str | os.PathLike[str], *, replace_folder: bool = False) 
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: numpy, matplotlib and others choose the format by it.
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
+    temporary = target.with_name(f".{target.stem[:50]}.{secrets.token_hex(6)}{target.suffix}")
     try:
         yield temporary
         if not temporary.exists():

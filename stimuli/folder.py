@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +11,27 @@ import numpy as np
 import pandas as pd
 
 from stimuli.files import atomic_write, read_json, safe_member_path, write_json
-from stimuli.media import listed
+from stimuli.media import hash_medium, listed
 from stimuli.typed_table import decode_table, encode_table
 
 if TYPE_CHECKING:
     from stimuli.stimulus_set import StimulusSet
 
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"),
-)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2")
 _SAVED = "stimuli.json"
 _TABLE = "stimuli.csv"
 _ARRAYS = "images.safetensors"
 _FORMAT = "cogmodels stimulus set 1"
+_ENTRIES = {
+    "name": str,
+    "stimulus_ids": list,
+    "image_files": list | None,
+    "image_arrays": str | None,
+    "texts": list | None,
+    "attributes": list,
+    "media_hashes": list,
+    "content_hash": str,
+}
 
 
 def save_set(stimuli: "StimulusSet", folder: str | os.PathLike[str]) -> None:
@@ -33,7 +42,7 @@ def save_set(stimuli: "StimulusSet", folder: str | os.PathLike[str]) -> None:
         temporary.mkdir()
         files = None
         if stimuli.image_paths is not None:
-            files = _copy_images(stimuli.image_paths, temporary)
+            files = _copy_images(stimuli, stimuli.image_paths, temporary)
         elif stimuli.has_images:
             stored = [np.ascontiguousarray(stimuli.stored_image(row)) for row in range(len(stimuli))]
             save_file({str(row): image for row, image in enumerate(stored)}, temporary / _ARRAYS)
@@ -51,11 +60,19 @@ def save_set(stimuli: "StimulusSet", folder: str | os.PathLike[str]) -> None:
         write_json(temporary / _SAVED, content)
 
 
-def _copy_images(paths: list[Path], folder: Path) -> list[str]:
+def _copy_images(stimuli: "StimulusSet", paths: list[Path], folder: Path) -> list[str]:
     (folder / "images").mkdir()
     names = [f"images/{row:06d}{path.suffix}" for row, path in enumerate(paths)]
-    for path, name in zip(paths, names, strict=True):
+    texts: Sequence[str | None] = stimuli.texts or [None] * len(paths)
+    changed = []
+    for row, (path, name) in enumerate(zip(paths, names, strict=True)):
         shutil.copyfile(path, folder / name)
+        if hash_medium(folder / name, texts[row]) != stimuli.media_hashes[row]:
+            changed.append(str(stimuli.stimulus_ids[row]))
+    if changed:
+        raise ValueError(
+            f"the image files of {listed(changed)} have changed since the set was made; make it anew"
+        )
     return names
 
 
@@ -75,22 +92,19 @@ def read_saved(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     saved = read_json(path)
     if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
         raise ValueError(f"{path} is not of the format {_FORMAT!r}")
+    if wrong := [name for name, kind in _ENTRIES.items() if not isinstance(saved.get(name, ...), kind)]:
+        raise ValueError(f"{path} lacks or garbles the entries {listed(wrong)}; save the set again")
     try:
-        images: list[Path] | list[np.ndarray] | None = None
-        if saved["image_files"] is not None:
-            images = [safe_member_path(folder, name) for name in saved["image_files"]]
-        elif saved["image_arrays"] is not None:
-            images = _read_arrays(safe_member_path(folder, saved["image_arrays"]), len(saved["stimulus_ids"]))
-        arguments = {
-            "stimulus_ids": saved["stimulus_ids"],
-            "images": images,
-            "texts": saved["texts"],
-            "attributes": decode_table(saved["attributes"]),
-            "name": saved["name"],
-        }
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} lacks or garbles the entry {error}; save the set again") from error
-    return arguments, saved
+        attributes = decode_table(saved["attributes"])
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise ValueError(f"{path} garbles its attributes ({error!r}); save the set again") from error
+    images: list[Path] | list[np.ndarray] | None = None
+    if saved["image_files"] is not None:
+        images = [safe_member_path(folder, str(name)) for name in saved["image_files"]]
+    elif saved["image_arrays"] is not None:
+        images = _read_arrays(safe_member_path(folder, saved["image_arrays"]), len(saved["stimulus_ids"]))
+    arguments = {name: saved[name] for name in ("stimulus_ids", "texts", "name")}
+    return {**arguments, "images": images, "attributes": attributes}, saved
 
 
 def _read_arrays(path: Path, n_stimuli: int) -> list[np.ndarray]:
@@ -110,14 +124,12 @@ def _read_arrays(path: Path, n_stimuli: int) -> list[np.ndarray]:
 
 def compare_hashes(stimuli: "StimulusSet", saved: dict[str, Any], folder: str | os.PathLike[str]) -> None:
     """Raise ValueError where a loaded set is not what was saved."""
-    pairs = zip(
-        stimuli.stimulus_ids.tolist(), stimuli.media_hashes, saved.get("media_hashes", []), strict=False
-    )
+    pairs = zip(stimuli.stimulus_ids.tolist(), stimuli.media_hashes, saved["media_hashes"], strict=False)
     if changed := [stimulus_id for stimulus_id, now, then in pairs if now != then]:
         raise ValueError(
             f"in {folder} the media of {len(changed)} stimuli are not what was saved: {listed(changed)}"
         )
-    if stimuli.content_hash != saved.get("content_hash"):
+    if stimuli.content_hash != saved["content_hash"]:
         raise ValueError(f"in {folder} the content is not what was saved: {_SAVED} was changed or damaged")
 
 

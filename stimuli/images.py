@@ -66,7 +66,8 @@ def read_image(
                     f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}; resize it"
                 )
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), background)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, background)
     except Image.DecompressionBombError as error:
         raise ValueError(f"{label}: {error}; resize it") from error
     except Image.UnidentifiedImageError as error:
@@ -79,16 +80,13 @@ def read_image(
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> np.ndarray:
     """Give the pixels of any Pillow mode as uint8 (row, column, 3)."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_deep_to_8bit(np.asarray(image)))
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError("pixels of 32 bits have no known range; store 8-bit or 16-bit values")
+    if image.mode.startswith("I"):
+        # 16 bits; Pillow calls them "I" in some formats.
+        image = Image.fromarray(np.round(np.asarray(image) / 257.0).astype(np.uint8))
+    if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, (*background, 255))
         image = Image.alpha_composite(opaque, image.convert("RGBA"))
     # A copy: the array of a Pillow image cannot be written to.
     return np.array(image.convert("RGB"))
-
-
-def _deep_to_8bit(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"{values.dtype} pixels have no known range; store 8-bit or 16-bit values")
-    return np.round(values / 257.0).astype(np.uint8)

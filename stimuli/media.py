@@ -39,6 +39,7 @@ def check_ids(stimulus_ids: Iterable[str]) -> np.ndarray:
             f"stimulus_ids must be unique, these repeat: {listed(repeated)}; repeated presentations "
             "belong to the responses, not to the stimulus set"
         )
+    _check_encodable("stimulus_ids", ids)
     array = np.array(ids, dtype=str)
     array.flags.writeable = False
     return array
@@ -57,6 +58,7 @@ def check_texts(texts: Iterable[str] | None, n_stimuli: int) -> tuple[str, ...] 
             f"({type(values[wrong[0]]).__name__}); leave those stimuli out or give them a text"
         )
     _check_length("texts", len(values), n_stimuli)
+    _check_encodable("texts", values)
     return tuple(str(value) for value in values)
 
 
@@ -97,6 +99,16 @@ def check_images(images: Any, n_stimuli: int) -> tuple[StoredImage, ...] | None:
     if values and are_paths[0]:
         return _check_paths([Path(value) for value in values])
     return tuple(_check_array(_freeze(value), row) for row, value in enumerate(values))
+
+
+def _check_encodable(argument: str, values: Iterable[str]) -> None:
+    for row, value in enumerate(values):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{argument} must be text that UTF-8 can hold, row {row} is not ({error.reason})"
+            ) from error
 
 
 def _check_length(argument: str, n: int, n_stimuli: int) -> None:

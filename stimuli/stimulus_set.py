@@ -89,7 +89,7 @@ class StimulusSet:
         parts.append(f"{len(self)} stimuli")
         parts.append(" and ".join(kinds) or "no media")
         if len(self._attributes.columns):
-            parts.append(f"attributes: {', '.join(self._attributes.columns)}")
+            parts.append(f"attributes: {listed(self._attributes.columns)}")
         return f"StimulusSet({'; '.join(parts)})"
 
     @property

