@@ -8,6 +8,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut
 
+from encoders.solvers.folds import resolve_folds
+
 Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 """(train, test) pairs of sorted row numbers."""
 
@@ -64,7 +66,7 @@ def make_folds(
     n_needed = n_folds or 2
     if len(unique) < n_needed:
         raise ValueError(
-            f"groups has {len(unique)} distinct labels ({_some(unique)}), too few for {n_needed} folds: use "
+            f"groups has {len(unique)} distinct labels, too few for {n_needed} folds: use "
             f"at most as many folds as groups. Runs that share stimuli become one group when both must stay "
             f"whole; then group by one of the two"
         )
@@ -126,12 +128,12 @@ def merge_groups(*labels: ArrayLike, missing: Sequence[object] = ("", -1)) -> ND
 def check_folds(
     folds: Sequence[tuple[ArrayLike, ArrayLike]], n_samples: int, groups: ArrayLike | None = None
 ) -> Folds:
-    """Return folds as index arrays, or refuse those that would leak.
+    """Return outer folds as sorted row numbers, or refuse those that would leak.
 
     Parameters
     ----------
     folds : sequence of (train, test)
-        Row numbers. A row may be in no test fold, but not in two.
+        Row numbers or masks. A row may be in no test fold, but not in two.
     n_samples : int
         Number of rows that the folds divide.
     groups : (n_samples,) array, optional
@@ -147,44 +149,15 @@ def check_folds(
         If rows are out of range, repeated, empty, on both sides of a fold or in two test folds, or a group is
         on both sides.
     """
-    if not len(folds):
-        raise ValueError("folds is empty: make_folds gives (train, test) pairs")
-    labels = None if groups is None else _as_labels(groups, n_samples)
-    times_tested = np.zeros(n_samples, dtype=int)
-    checked: Folds = []
-    for number, (train, test) in enumerate(folds):
-        for side, given in (("train", train), ("test", test)):
-            rows = np.asarray(given)
-            if rows.ndim != 1 or not rows.size or not np.issubdtype(rows.dtype, np.integer):
-                raise ValueError(
-                    f"folds[{number}] has {side} rows of shape {rows.shape} and type {rows.dtype}; a list of "
-                    f"row numbers, at least one, is needed (np.flatnonzero turns a mask into one)"
-                )
-            if rows.min() < 0 or rows.max() >= n_samples or len(np.unique(rows)) < len(rows):
-                raise ValueError(
-                    f"folds[{number}] has {side} rows from {rows.min()} to {rows.max()}, "
-                    f"{len(np.unique(rows))} of {len(rows)} distinct; distinct rows from 0 to "
-                    f"{n_samples - 1} are allowed"
-                )
-        train, test = np.asarray(train, dtype=np.intp), np.asarray(test, dtype=np.intp)
-        shared = np.intersect1d(train, test)
-        if shared.size:
-            raise ValueError(
-                f"folds[{number}] trains and tests on the same rows ({_some(shared)}): that leaks"
-            )
-        if labels is not None:
-            torn = np.intersect1d(labels[train], labels[test])
-            if torn.size:
-                raise ValueError(
-                    f"folds[{number}] has groups on both sides ({_some(torn)}): make the folds with the same "
-                    f"groups"
-                )
-        times_tested[test] += 1
-        checked.append((train, test))
+    if isinstance(folds, int | np.integer):
+        raise ValueError(f"folds is {folds}; outer folds are (train, test) pairs, see make_folds")
+    checked = resolve_folds(n_samples, folds, groups)
+    times_tested = np.bincount(np.concatenate([test for _, test in checked]), minlength=n_samples)
     if times_tested.max() > 1:
+        again = np.flatnonzero(times_tested > 1)
         raise ValueError(
-            f"{(times_tested > 1).sum()} rows are tested in more than one fold "
-            f"({_some(np.flatnonzero(times_tested > 1))}): each row can have one held-out prediction"
+            f"folds tests {len(again)} rows more than once (first {again[0]}): a row has one held-out "
+            f"prediction"
         )
     return checked
 
@@ -198,7 +171,3 @@ def _as_labels(groups: ArrayLike, n_samples: int, name: str = "groups") -> NDArr
     if np.issubdtype(labels.dtype, np.floating) and np.isnan(labels).any():
         raise ValueError(f"{name} has {np.isnan(labels).sum()} NaN: every sample needs a label")
     return labels
-
-
-def _some(values: NDArray, most: int = 5) -> str:
-    return ", ".join(map(str, values[:most].tolist())) + (", ..." if len(values) > most else "")
