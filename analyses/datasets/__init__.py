@@ -4,6 +4,7 @@ from analyses.datasets import (  # noqa: F401  (each enters itself into the regi
     digits69,
     haxby_slice,
     kriegeskorte92,
+    simulated,
     v4_natural,
 )
 from analyses.datasets.dataset import DataFile, Dataset, DatasetInfo, make_responses
@@ -14,6 +15,7 @@ from analyses.datasets.registry import (
     load_dataset,
     register_dataset,
 )
+from analyses.datasets.simulated import simulate_subject
 
 __all__ = [
     "DataFile",
@@ -25,4 +27,5 @@ __all__ = [
     "load_dataset",
     "make_responses",
     "register_dataset",
+    "simulate_subject",
 ]

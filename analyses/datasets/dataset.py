@@ -28,11 +28,14 @@ class DataFile:
         Where that state of the file is downloaded from; empty where it has to be asked for.
     sha256 : str
         Hexadecimal SHA-256 of the file; empty where it is not known.
+    subject : str
+        The subject that needs it; empty where all do.
     """
 
     path: str
     url: str = ""
     sha256: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True)

@@ -174,13 +174,15 @@ def download_file(info: DatasetInfo, entry: DataFile) -> Path:
     return target
 
 
-def fetch_files(info: DatasetInfo) -> list[Path]:
-    """Make every file of a data set present and whole.
+def fetch_files(info: DatasetInfo, subject: str | None = None) -> list[Path]:
+    """Make the files of a data set present and whole.
 
     Parameters
     ----------
     info : DatasetInfo
         The data set.
+    subject : str, optional
+        Only what this subject needs.
 
     Returns
     -------
@@ -196,6 +198,8 @@ def fetch_files(info: DatasetInfo) -> list[Path]:
     """
     paths = []
     for entry in info.files:
+        if subject is not None and entry.subject not in ("", subject):
+            continue
         found = find_file(info, entry.path)
         if found is None or found.is_relative_to(cache_folder()):
             paths.append(download_file(info, entry))

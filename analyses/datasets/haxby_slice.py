@@ -58,7 +58,7 @@ HAXBY_SLICE = DatasetInfo(
 )
 
 
-def check_packaged(info: DatasetInfo) -> list[Path]:
+def check_packaged(info: DatasetInfo, subject: str | None = None) -> list[Path]:
     """Check the packaged file; there is nothing to fetch."""
     check_file(SLICE_FILE, SLICE_SHA256)
     return [SLICE_FILE]

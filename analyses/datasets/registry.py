@@ -11,7 +11,7 @@ from analyses.datasets.download import fetch_files
 from stimuli.files import unknown_name_message
 
 Loader = Callable[..., Dataset]
-Fetcher = Callable[[DatasetInfo], list[Path]]
+Fetcher = Callable[[DatasetInfo, str | None], list[Path]]
 _ENTRIES: dict[str, tuple[DatasetInfo, Loader, Fetcher]] = {}
 
 
@@ -80,13 +80,15 @@ def dataset_info(name: str) -> DatasetInfo:
     return _ENTRIES[name][0]
 
 
-def fetch_dataset(name: str) -> list[Path]:
+def fetch_dataset(name: str, subject: str | None = None) -> list[Path]:
     """Download what is missing of a data set, and check the rest.
 
     Parameters
     ----------
     name : str
         One of the names in `list_datasets`.
+    subject : str, optional
+        Only what this subject needs; everything by default.
 
     Returns
     -------
@@ -100,10 +102,13 @@ def fetch_dataset(name: str) -> list[Path]:
     FileNotFoundError
         If a file cannot be downloaded; the message names its home and where it may be put.
     ValueError
-        If a file below ``COGMODELS_DATA`` is damaged; damaged files in the cache are replaced.
+        If the subject is unknown, or a file below ``COGMODELS_DATA`` is damaged; damaged files in the cache
+        are replaced.
     """
     info = dataset_info(name)
-    return _ENTRIES[name][2](info)
+    if subject is not None:
+        _check_subject(info, subject)
+    return _ENTRIES[name][2](info, subject)
 
 
 def load_dataset(name_or_folder: str | Path, subject: str | None = None, **options: Any) -> Dataset:
@@ -144,6 +149,10 @@ def load_dataset(name_or_folder: str | Path, subject: str | None = None, **optio
     info, loader, _ = _ENTRIES[name]
     if subject is None:
         subject = info.subjects[0]
-    elif subject not in info.subjects:
-        raise ValueError(f"subject is {subject!r}; {name} has {', '.join(info.subjects)}.")
+    _check_subject(info, subject)
     return loader(subject, **options)
+
+
+def _check_subject(info: DatasetInfo, subject: str) -> None:
+    if subject not in info.subjects:
+        raise ValueError(f"subject is {subject!r}; {info.name} has {', '.join(info.subjects)}.")

@@ -44,7 +44,7 @@ V4_NATURAL = DatasetInfo(
     title="Macaque V4, natural images, four recording sessions (neurons)",
     home=f"github.com/{_REPOSITORY} at {_COMMIT}, {_HOME_FOLDER}",
     files=tuple(
-        DataFile(path, raw_github_url(_REPOSITORY, _COMMIT, f"{_HOME_FOLDER}/{path}"), sha256)
+        DataFile(path, raw_github_url(_REPOSITORY, _COMMIT, f"{_HOME_FOLDER}/{path}"), sha256, path[-10:-4])
         for path, sha256 in _SHA256.items()
     ),
     licence="GPL-3 (repository)",

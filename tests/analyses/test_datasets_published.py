@@ -134,6 +134,13 @@ def test_files_are_those_of_the_homes(real_data: Path, name: str) -> None:
     assert all(path.is_relative_to(real_data) for path in paths)
 
 
+def test_one_session_needs_only_its_own_files(real_data: Path) -> None:
+    assert [path.name for path in fetch_dataset("v4-natural", "190923")] == [
+        "images_190923.zip",
+        "responses_190923.npy",
+    ]
+
+
 def test_presentations_and_stimuli_agree(real_data: Path) -> None:
     data: Dataset = load_dataset("digits69", download=False)
     assert data.stimulus_index.tolist() == list(range(100))

@@ -85,13 +85,19 @@ def test_registered_loader_is_called_with_its_options(monkeypatch: pytest.Monkey
     )  # later tests list what was there before
     name = "test-of-the-registry"
 
-    @register_dataset(_info(name=name, subjects=("s1", "s2")), fetch=lambda info: [Path(info.name)])
+    @register_dataset(
+        _info(name=name, subjects=("s1", "s2")),
+        fetch=lambda info, subject: [Path(info.name), Path(subject or "everyone")],
+    )
     def load(subject: str, *, option: int = 0) -> Dataset:
         return _dataset(subject=f"{subject}-{option}")
 
     assert load_dataset(name).subject == "s1-0"
     assert load_dataset(name, "s2", option=3).subject == "s2-3"
-    assert fetch_dataset(name) == [Path(name)]
+    assert fetch_dataset(name) == [Path(name), Path("everyone")]
+    assert fetch_dataset(name, "s2") == [Path(name), Path("s2")]
+    with pytest.raises(ValueError, match="subject is 's3'"):
+        fetch_dataset(name, "s3")
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
