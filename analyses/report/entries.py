@@ -1,0 +1,297 @@
+"""Which figures a report has, what each needs, and the words around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from analyses.geometry import Geometry, SurfaceGeometry
+from analyses.report.brain_figures import MAPPED, brain_map
+from analyses.report.choice_figures import penalties, selected_layers
+from analyses.report.figures import score_distribution, score_vs_ceiling
+from analyses.report.reading import (
+    SELECTED,
+    evaluation_unit,
+    headline_layer,
+    layer_table,
+    roi_names,
+)
+from analyses.report.response_figures import RUNS_SHOWN, best_and_worst_voxels
+from analyses.report.roi_figures import MAX_ROI_PANELS, layer_by_roi
+from analyses.report.style import number
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What the figures of one run are drawn from.
+
+    Attributes
+    ----------
+    results : xarray.Dataset
+        `results.nc`.
+    predictions : xarray.Dataset or None
+        `predictions.nc`.
+    geometry : VolumeGeometry, SurfaceGeometry or None
+        Where the voxels lie.
+    """
+
+    results: xr.Dataset
+    predictions: xr.Dataset | None
+    geometry: Geometry | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of a report.
+
+    Attributes
+    ----------
+    name : str
+        File name without ending.
+    title : str
+        Heading.
+    missing : callable
+        From the run to why the figure cannot be drawn, or ``""``.
+    draw : callable
+        From the run to the figure.
+    caption, alt : callable
+        From the run to what the figure shows and how to read it; to what it shows for who cannot see it.
+    """
+
+    name: str
+    title: str
+    missing: Callable[[RunData], str]
+    draw: Callable[[RunData], Figure]
+    caption: Callable[[RunData], str]
+    alt: Callable[[RunData], str]
+
+
+def _known(results: xr.Dataset, name: str) -> bool:
+    return name in results and bool(np.isfinite(results[name].values).any())
+
+
+def _named(results: xr.Dataset) -> str:
+    layer = headline_layer(results)
+    return "the layer chosen inside the training folds" if layer == SELECTED else layer
+
+
+def _distribution_caption(run: RunData) -> str:
+    text = (
+        "Left: held-out r of every voxel, a row a layer; the bar spans the middle half of the voxels and the dot is the "
+        "median. "
+    )
+    if "null_r_95" in run.results:
+        text += "The dashed line is the 95th percentile of a voxel's own null, averaged over voxels. "
+    text += "Right: the mean over voxels"
+    if "null_mean_r" in run.results:
+        return (
+            f"{text} (dot) against the same mean under each permutation (grey). A dot to the right of all grey beats the null; p "
+            "is one-sided."
+        )
+    return f"{text}. No null was computed, so nothing here says whether the score is above chance."
+
+
+def _distribution_alt(run: RunData) -> str:
+    rows = [
+        f"{layer}: mean r {number(row['mean_r'], 3)}"
+        + (f", p {row['p']:.2g}" if np.isfinite(row["p"]) else "")
+        for layer, row in layer_table(run.results).iterrows()
+    ]
+    return f"Distribution of held-out r over voxels with the permuted null. {'; '.join(rows[-8:])}."
+
+
+def _ceiling_missing(run: RunData) -> str:
+    if _known(run.results, "noise_ceiling_r") and _known(run.results, "r_evaluated"):
+        return ""
+    source = str(run.results.attrs.get("ceiling_source", ""))
+    return f"The noise ceiling is unknown{f' ({source})' if source else ''}, so there is nothing to draw scores against."
+
+
+def _ceiling_caption(run: RunData) -> str:
+    unit = evaluation_unit(run.results)
+    colour = (
+        " Blue voxels have q ≤ 0.05 (false discovery rate within the layer), grey ones do not."
+        if ("q_value" in run.results)
+        else ""
+    )
+    return (
+        f"A dot is a voxel: its held-out r{f' on {unit}' if unit else ''} against the highest correlation that a perfect model "
+        "would reach there in expectation. On the line the model predicts all that repeats; points above it are noise of "
+        f"score and ceiling.{colour} Largest panel: {_named(run.results)}."
+    )
+
+
+def _ceiling_alt(run: RunData) -> str:
+    row = layer_table(run.results).loc[headline_layer(run.results)]
+    return (
+        f"Scatter plot of held-out r against noise ceiling for {_named(run.results)}. Mean r {number(row['mean_evaluated'])}, "
+        f"mean r divided by ceiling {number(row['mean_normalized'])}."
+    )
+
+
+def _map_missing(variable: str) -> Callable[[RunData], str]:
+    def missing(run: RunData) -> str:
+        if run.geometry is None:
+            return "The data set does not say where its voxels lie, so no map can be drawn."
+        if not _known(run.results, variable):
+            return "No voxel has a value to map."
+        if isinstance(run.geometry, SurfaceGeometry) and not run.geometry.space.startswith("fsaverage"):
+            return (
+                f"The vertices lie on {run.geometry.space!r}, and only fsaverage surfaces are drawn here; the GIFTI files in the "
+                "run's folder maps/ open in any surface viewer."
+            )
+        return ""
+
+    return missing
+
+
+def _map_caption(variable: str) -> Callable[[RunData], str]:
+    def caption(run: RunData) -> str:
+        text = f"{MAPPED[variable][0].upper()}{MAPPED[variable][1:]} of each voxel, {_named(run.results)}. "
+        if variable == "r":
+            text += "White is zero, red is predicted, blue is predicted with the wrong sign. "
+        else:
+            text += "1 is as good as a perfect model. "
+        if isinstance(run.geometry, SurfaceGeometry):
+            text += "Inflated fsaverage5 hemispheres, sulci dark; finer fsaverage surfaces show every vertex that "
+            return f"{text}fsaverage5 shares with them."
+        text += "Left is left where letters say so. Grey voxels have no value"
+        if "q_value" in run.results:
+            text += "; the dark line surrounds voxels with q ≤ 0.05"
+        return f"{text}. The same values as images are in the run's folder maps/."
+
+    return caption
+
+
+def _map_alt(variable: str) -> Callable[[RunData], str]:
+    def alt(run: RunData) -> str:
+        values = run.results[variable].sel(layer=headline_layer(run.results)).values
+        low, high = np.nanpercentile(values, [5, 95]) if np.isfinite(values).any() else (np.nan, np.nan)
+        where = "cortical surface" if isinstance(run.geometry, SurfaceGeometry) else "slices"
+        return f"Brain map of {MAPPED[variable]} on {where}; 90% of voxels lie between {number(low)} and {number(high)}."
+
+    return alt
+
+
+def _map_entry(name: str, title: str, variable: str) -> Entry:
+    def draw(run: RunData) -> Figure:
+        assert run.geometry is not None
+        return brain_map(run.results, run.geometry, variable, space=run.results.attrs.get("space"))
+
+    return Entry(name, title, _map_missing(variable), draw, _map_caption(variable), _map_alt(variable))
+
+
+def _roi_caption(run: RunData) -> str:
+    if len(roi_names(run.results)) > MAX_ROI_PANELS:
+        return "Mean held-out r over the voxels of each region (rows) for each layer (columns)."
+    text = "Dots: mean held-out r over the voxels of a region, a row a layer"
+    if "roi_r_lower" in run.results:
+        text += ", with the 95% bootstrap interval over stimuli or blocks"
+    unit = evaluation_unit(run.results)
+    if _known(run.results, "roi_r_ceiling"):
+        text += ". Dashed: mean noise ceiling"
+        if unit and unit != "single samples":
+            text += f", which belongs to {unit}; compare it with the open diamonds, which are the mean r on {unit}"
+    return f"{text}."
+
+
+def _roi_alt(run: RunData) -> str:
+    scores = run.results["roi_r"].sel(layer=headline_layer(run.results)).values
+    rows = [f"{roi} {number(score)}" for roi, score in zip(roi_names(run.results), scores, strict=True)]
+    return f"Mean held-out r by layer and region. {_named(run.results)}: {', '.join(rows[:12])}."
+
+
+def _voxels_missing(run: RunData) -> str:
+    if run.predictions is None:
+        return "The run holds no predictions.nc."
+    both = np.isfinite(run.predictions["measured"]) & np.isfinite(run.predictions["predicted"])
+    return "" if bool(both.any()) else "No voxel has both a measured and a predicted response."
+
+
+def _voxels_caption(run: RunData) -> str:
+    assert run.predictions is not None
+    ranked = (
+        "Worst voxels are those with the lowest r among the more reliable half, since a voxel that does not repeat says "
+        "nothing about the model. "
+        if "rank" in run.predictions.coords and _known(run.results, "noise_ceiling_r")
+        else ""
+    )
+    if "tr_s" in run.predictions.attrs and "run" in run.predictions.coords:
+        return (
+            f"Measured (grey) and held-out predicted (blue) time courses in the first {RUNS_SHOWN} runs; shaded stretches are "
+            f"stimuli. Best voxels on top. {ranked}The r in a title is over all runs."
+        )
+    return (
+        f"Measured against held-out predicted responses, a dot a row of the data. {ranked}The line has slope 1: ridge shrinks "
+        "predictions, so a steeper cloud is expected."
+    )
+
+
+def _penalties_caption(run: RunData) -> str:
+    return (
+        "How often each ridge penalty was chosen, over voxels and outer folds. Bars in orange-red are the ends of the grid: "
+        "many voxels there mean that a wider grid could fit better, or, at the strong end, voxels without signal."
+    )
+
+
+#: Every figure of a report, in the order of the page.
+ENTRIES = (
+    Entry(
+        "score_distribution",
+        "Score against the null",
+        lambda run: "" if _known(run.results, "r") else "No voxel has a score.",
+        lambda run: score_distribution(run.results),
+        _distribution_caption,
+        _distribution_alt,
+    ),
+    Entry(
+        "score_vs_ceiling",
+        "Score against the noise ceiling",
+        _ceiling_missing,
+        lambda run: score_vs_ceiling(run.results),
+        _ceiling_caption,
+        _ceiling_alt,
+    ),
+    _map_entry("map_r", "Where the model predicts", "r"),
+    _map_entry("map_r_normalized", "Where it comes close to the ceiling", "r_normalized"),
+    Entry(
+        "layer_by_roi",
+        "Layers by region",
+        lambda run: "" if _known(run.results, "roi_r") else "The run has no scores by region.",
+        lambda run: layer_by_roi(run.results),
+        _roi_caption,
+        _roi_alt,
+    ),
+    Entry(
+        "best_and_worst_voxels",
+        "Best and worst voxels",
+        _voxels_missing,
+        lambda run: best_and_worst_voxels(run.predictions),
+        _voxels_caption,
+        lambda run: "Measured and predicted responses of the best and the worst predicted voxels.",
+    ),
+    Entry(
+        "selected_layers",
+        "Layers that were chosen",
+        lambda run: (
+            "" if _known(run.results, "selected_layer") else "No layer was chosen inside the training folds."
+        ),
+        lambda run: selected_layers(run.results),
+        lambda run: (
+            "Share of voxels and outer folds for which each layer had the best inner score, by region."
+        ),
+        lambda run: "Stacked bars: how often each layer was chosen, by region.",
+    ),
+    Entry(
+        "penalties",
+        "Penalties that were chosen",
+        lambda run: "" if _known(run.results, "alpha") else "The run records no penalties.",
+        lambda run: penalties(run.results),
+        _penalties_caption,
+        lambda run: "Histograms of the chosen ridge penalties, a panel a layer.",
+    ),
+)

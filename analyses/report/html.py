@@ -1,0 +1,248 @@
+"""The self-contained page of a run: everything inline, nothing loaded, readable offline, in print and on a phone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analyses.experiments.config import EncodingConfig, read_config
+from analyses.experiments.run_folder import CONFIG, PREDICTIONS, RESULTS, read_netcdf
+from analyses.geometry import load_geometry
+from analyses.report.entries import ENTRIES, Entry, RunData
+from analyses.report.methods import methods_text
+from analyses.report.reading import exclusions, headline_layer, layer_table, roi_table
+from analyses.report.style import number
+from analyses.report.words import VERDICTS, caveats, percent, summary_sentences, verdict
+from stimuli.files import atomic_write
+
+GEOMETRY, PROVENANCE, REPORT = "geometry.npz", "provenance.json", "report.html"
+
+
+def write_report(run_folder: str | Path) -> Path:
+    """Draw the figures of a finished run and write its page.
+
+    Parameters
+    ----------
+    run_folder : str or Path
+        Folder with `results.nc` and `config.json`; `predictions.nc`, `provenance.json` and `geometry.npz` are used where
+        they are, and the page says what is missing.
+
+    Returns
+    -------
+    Path
+        `report.html` in that folder; the figures stand in `figures/`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no finished run.
+    ValueError
+        If a file is corrupt.
+    """
+    folder = Path(run_folder)
+    results = read_netcdf(folder / RESULTS)
+    config = _read_config(folder / CONFIG)
+    provenance = _read_provenance(folder / PROVENANCE)
+    predictions = read_netcdf(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
+    geometry = load_geometry(folder / GEOMETRY) if (folder / GEOMETRY).is_file() else None
+    run = RunData(with_penalty_grid(results, config), predictions, geometry)
+    page = render_report(run, config, provenance, _write_figures(run, folder / "figures"))
+    with atomic_write(folder / REPORT) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return folder / REPORT
+
+
+def with_penalty_grid(results: xr.Dataset, config: EncodingConfig) -> xr.Dataset:
+    """Add the configured penalties as ``alpha_grid (layer, fold, penalty)``, where the results do not hold their own."""
+    if "alpha_grid" in results or "alpha" not in results or config.alphas is None:
+        return results
+    shape = (results.sizes["layer"], results.sizes["fold"], len(config.alphas))
+    return results.assign(alpha_grid=(("layer", "fold", "penalty"), np.broadcast_to(config.alphas, shape)))
+
+
+def render_report(
+    run: RunData, config: EncodingConfig, provenance: dict[str, Any], pictures: dict[str, bytes]
+) -> str:
+    """Render the page.
+
+    Parameters
+    ----------
+    run : RunData
+        What the figures were drawn from.
+    config : EncodingConfig
+        The run's configuration.
+    provenance : dict
+        `provenance.json`.
+    pictures : dict of str to bytes
+        PNG files by name of the figure.
+
+    Returns
+    -------
+    str
+        HTML; every value is escaped.
+    """
+    import jinja2
+
+    source = resources.files("analyses.report").joinpath("template.html.jinja").read_text(encoding="utf-8")
+    # Names of layers, regions and stimuli come from users' files: escape all of them.
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    results = run.results
+    attrs = results.attrs
+    versions = {str(name): str(version) for name, version in _versions(provenance).items()}
+    return environment.from_string(source).render(
+        title=str(attrs.get("title", config.dataset)),
+        subject=str(attrs.get("subject", "")),
+        state=verdict(results).replace(" ", "-"),
+        verdict=VERDICTS[verdict(results)],
+        summary=summary_sentences(results),
+        layers=_layer_rows(results),
+        regions=_roi_rows(results),
+        headline=headline_layer(results),
+        figures=[_figure(entry, run, pictures) for entry in ENTRIES],
+        exclusions=[(reason, f"{count:,}") for reason, count in exclusions(results).items()],
+        caveats=caveats(results),
+        methods=methods_text(results, config, versions),
+        data=[(name, str(attrs[key])) for name, key in _DATA_FACTS if attrs.get(key)],
+        facts=flatten(provenance),
+        config=flatten(config.model_dump(mode="json")),
+    )
+
+
+_DATA_FACTS = (
+    ("Data set", "title"),
+    ("Subject", "subject"),
+    ("Citation", "citation"),
+    ("Licence", "licence"),
+    ("Units of the responses", "units"),
+)
+
+
+def flatten(record: Any, name: str = "") -> list[tuple[str, str]]:
+    """Turn nested JSON into rows of a table: ``{"a": {"b": 1}}`` becomes ``[("a › b", "1")]``."""
+    if isinstance(record, dict):
+        return [
+            row
+            for key, value in record.items()
+            for row in flatten(value, f"{name} › {key}" if name else str(key))
+        ]
+    if isinstance(record, list):
+        if all(not isinstance(value, dict | list) for value in record):
+            return [(name, ", ".join(_plain(value) for value in record) or "–")]
+        return [row for number, value in enumerate(record, 1) for row in flatten(value, f"{name} › {number}")]
+    return [(name, _plain(record))]
+
+
+def _plain(value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _versions(provenance: dict[str, Any]) -> dict[str, Any]:
+    versions = provenance.get("versions", {})
+    return versions if isinstance(versions, dict) else {}
+
+
+def _read_config(path: Path) -> EncodingConfig:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}: it is no run's folder")
+    try:
+        return read_config(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is corrupt or of another version ({error}): run the analysis again into a new folder"
+        ) from error
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is corrupt ({error}): delete it and finish the run again with --resume"
+        ) from error
+    return record if isinstance(record, dict) else {"provenance": record}
+
+
+def _write_figures(run: RunData, folder: Path) -> dict[str, bytes]:
+    pictures = {}
+    for entry in ENTRIES:
+        path = folder / f"{entry.name}.png"
+        if entry.missing(run):
+            path.unlink(missing_ok=True)  # left from an earlier state of this run
+            continue
+        buffer = io.BytesIO()
+        # No software version or date in the file: equal numbers give equal pictures.
+        entry.draw(run).savefig(buffer, format="png", metadata={"Software": None})
+        pictures[entry.name] = buffer.getvalue()
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(pictures[entry.name])
+    return pictures
+
+
+def _figure(entry: Entry, run: RunData, pictures: dict[str, bytes]) -> dict[str, str]:
+    picture = pictures.get(entry.name)
+    if picture is None:
+        return {
+            "name": entry.name,
+            "title": entry.title,
+            "missing": entry.missing(run) or "It was not drawn.",
+        }
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "missing": "",
+        "source": f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}",
+        "alt": entry.alt(run),
+        "caption": entry.caption(run),
+    }
+
+
+def _layer_rows(results: xr.Dataset) -> list[tuple[str, ...]]:
+    return [
+        (
+            str(layer),
+            number(row["mean_r"], 3),
+            number(row["median_r"], 3),
+            number(row["r_95"], 3),
+            number(row["null_95"], 3),
+            f"{row['p']:.2g}" if np.isfinite(row["p"]) else "–",
+            percent(row["share_fdr"]),
+            number(row["mean_normalized"]),
+        )
+        for layer, row in layer_table(results).iterrows()
+    ]
+
+
+def _roi_rows(results: xr.Dataset) -> list[tuple[str, ...]]:
+    return [
+        (
+            str(roi),
+            _count(row["n_voxels"]),
+            number(row["mean_r"], 3),
+            f"{number(row['lower'], 3)} to {number(row['upper'], 3)}" if np.isfinite(row["lower"]) else "–",
+            number(row["mean_evaluated"], 3),
+            number(row["ceiling"], 3),
+            percent(row["share_fdr"]),
+            number(row["mean_normalized"]),
+        )
+        for roi, row in roi_table(results).iterrows()
+    ]
+
+
+def _count(value: float) -> str:
+    return f"{int(value):,}" if pd.notna(value) else "–"

@@ -1,0 +1,149 @@
+"""A paragraph of methods that holds for the run it describes."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from analyses.experiments.config import EncodingConfig
+from analyses.report.reading import SELECTED, evaluation_unit, kept, layer_names
+
+
+def methods_text(results: xr.Dataset, config: EncodingConfig, versions: dict[str, str]) -> str:
+    """Describe data, features, fit, scores and statistics of a run, as a paper would.
+
+    Parameters
+    ----------
+    results : xarray.Dataset
+        The `results.nc` of the run.
+    config : EncodingConfig
+        Its `config.json`.
+    versions : dict of str to str
+        Versions of the software, by package.
+
+    Returns
+    -------
+    str
+        One paragraph.
+    """
+    sentences = [
+        _data(results, config),
+        _features(results, config),
+        _fit(results, config),
+        _scores(results),
+        _statistics(results),
+        _software(versions),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _data(results: xr.Dataset, config: EncodingConfig) -> str:
+    attrs = results.attrs
+    source = f" ({attrs['citation']})" if attrs.get("citation") else ""
+    rows = {
+        "time_series": "volumes",
+        "trials": "single trials",
+        "averages": "responses averaged over repeats",
+    }
+    text = (
+        f"Responses of {kept(results).sum():,} voxels of subject {attrs.get('subject', '?')} in {attrs.get('title', config.dataset)}"
+        f"{source} were analysed"
+    )
+    if "n_samples" in attrs:
+        text += f" ({int(attrs['n_samples']):,} {rows.get(str(attrs.get('kind')), 'rows')})"
+    if attrs.get("kind") == "time_series":
+        order = {0: "centred", 1: "linearly detrended"}.get(
+            config.detrend_order, f"detrended by a polynomial of order {config.detrend_order}"
+        )
+        text += f"; each run was {order} and z-scored by its own mean and standard deviation, without regard to stimuli"
+    return f"{text}."
+
+
+def _features(results: xr.Dataset, config: EncodingConfig) -> str:
+    layers = [name for name in layer_names(results) if name != SELECTED]
+    text = f"Features came from {_listed(layers)}"
+    reduced = {space.name: space.reduction for space in config.spaces if space.reduction}
+    if reduced:
+        text += f", reduced by {_listed([f'{how} ({name})' for name, how in reduced.items()])}"
+    if results.attrs.get("kind") == "time_series":
+        delays = list(config.delays_volumes)
+        text += f", and entered as a finite impulse response at delays of {_listed([str(d) for d in delays])} volumes"
+        if "tr_s" in results.attrs:
+            tr_s = float(results.attrs["tr_s"])
+            text += f" ({min(delays) * tr_s:g} to {max(delays) * tr_s:g} s)"
+    if config.scale_features:
+        text += ", standardised by the mean and standard deviation of the training fold"
+    return f"{text}."
+
+
+def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
+    grid = config.alphas
+    if grid is None:
+        penalty = (
+            f"a penalty per voxel chosen from the default grid by {config.inner_folds}-fold cross-validation inside each "
+            "training set"
+        )
+    elif len(grid) == 1:
+        penalty = f"a fixed penalty of {grid[0]:g}"
+    else:
+        penalty = (
+            f"a penalty per voxel chosen among {len(grid)} values from {min(grid):g} to {max(grid):g} by "
+            f"{config.inner_folds}-fold cross-validation inside each training set"
+        )
+    text = f"Responses were predicted by ridge regression with {penalty}."
+    if config.split == "published":
+        text += " Models were fitted on all stimuli outside the published test set and scored on that set."
+    else:
+        folds = results.attrs.get("n_folds", results.sizes.get("fold", "?"))
+        grouping = results.attrs.get("grouping")
+        whole = f"; never divided between training and test: {grouping}" if grouping else ""
+        text += f" Predictions were held out in {folds} outer folds{whole}."
+    if SELECTED in layer_names(results):
+        text += " A layer was also chosen per voxel inside each training set, by the best inner score."
+    return text
+
+
+def _scores(results: xr.Dataset) -> str:
+    text = "The score is the Pearson correlation of measured and held-out predicted responses, pooled over folds."
+    unit = evaluation_unit(results)
+    source = str(results.attrs.get("ceiling_source", ""))
+    if "noise_ceiling_r" in results and np.isfinite(results["noise_ceiling_r"].values).any():
+        text += f" The noise ceiling belongs to {unit or 'the unit that repeats'}"
+        text += f" ({source})" if source else ""
+        text += "; normalised scores divide the correlation on that unit by it."
+    return text
+
+
+def _statistics(results: xr.Dataset) -> str:
+    attrs = results.attrs
+    text = ""
+    if "null_mean_r" in results:
+        how = (
+            "the whole procedure was repeated"
+            if attrs.get("null") == "refit"
+            else "held-out predictions were compared with responses again"
+        )
+        text = (
+            f"For the null, {attrs.get('null_units', 'stimuli')} were permuted {results.sizes['permutation']:,} times and {how} "
+            "each time; p-values are one-sided and count the observed arrangement (Phipson & Smyth 2010). They were "
+            "corrected over voxels by the false discovery rate (Benjamini & Hochberg 1995) and, more strictly, by the maximum "
+            "over voxels (Nichols & Holmes 2002)."
+        )
+    if "roi_r_lower" in results:
+        draws = f" ({int(attrs['n_bootstrap']):,} draws)" if "n_bootstrap" in attrs else ""
+        unit = "whole blocks" if attrs.get("kind") == "time_series" else "whole stimuli"
+        text += f" Intervals are 95% bootstrap intervals that resample {unit}{draws}."
+    return text.strip()
+
+
+def _software(versions: dict[str, str]) -> str:
+    named = [
+        f"{name} {versions[name]}"
+        for name in ("cogmodels", "torch", "scikit-learn", "numpy")
+        if name in versions
+    ]
+    return f"Software: {_listed(named)}." if named else ""
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "none"

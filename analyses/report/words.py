@@ -1,0 +1,231 @@
+"""What a run's numbers say, in sentences that do not say more than the numbers do."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from analyses.report.choice_figures import MANY_AT_EDGE, penalty_shares
+from analyses.report.reading import (
+    ALPHA,
+    SELECTED,
+    at_layer,
+    evaluation_unit,
+    exclusions,
+    headline_layer,
+    kept,
+    layer_names,
+    layer_table,
+    low_ceiling,
+    mean_finite,
+    null_means,
+    p_of_headline,
+    significant,
+    whole_interval,
+)
+from analyses.report.style import number
+
+ABOVE, NOT_ABOVE, NOT_POSITIVE, UNKNOWN = "above", "not above", "not positive", "unknown"
+#: One line a verdict, for the head of the report.
+VERDICTS = {
+    ABOVE: "Predicts better than chance",
+    NOT_ABOVE: "Not shown to predict better than chance",
+    NOT_POSITIVE: "Above its null, but not positive",
+    UNKNOWN: "Not tested against chance",
+}
+
+
+def verdict(results: xr.Dataset) -> str:
+    """Return one of the keys of `VERDICTS`."""
+    p = p_of_headline(results)
+    if not np.isfinite(p):
+        return UNKNOWN
+    if p > ALPHA:
+        return NOT_ABOVE
+    return ABOVE if mean_finite(at_layer(results, "r", headline_layer(results))) > 0 else NOT_POSITIVE
+
+
+def summarize(results: xr.Dataset) -> str:
+    """Say what came out, in plain words.
+
+    Parameters
+    ----------
+    results : xarray.Dataset
+        The `results.nc` of a run.
+
+    Returns
+    -------
+    str
+        A few sentences: score, null, voxels, ceiling, exclusions.
+
+    Raises
+    ------
+    ValueError
+        If `results` has no ``r``.
+    """
+    return " ".join(summary_sentences(results))
+
+
+def summary_sentences(results: xr.Dataset) -> list[str]:
+    """Return the sentences of `summarize`."""
+    parts = [_score(results), _null(results), _voxels(results), _ceiling(results), _excluded(results)]
+    return [sentence for sentence in parts if sentence]
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage, never rounding something to nothing or to all."""
+    if not np.isfinite(share):
+        return "–"
+    if 0 < share < 0.01:
+        return "under 1%"
+    return "over 99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
+def _score(results: xr.Dataset) -> str:
+    layer, names = headline_layer(results), layer_names(results)
+    r = at_layer(results, "r", layer)
+    lower, upper = whole_interval(results, layer)
+    interval = f" (95% interval {number(lower, 3)} to {number(upper, 3)})" if np.isfinite(lower) else ""
+    if layer == SELECTED:
+        source = "with the layer chosen per voxel inside the training folds"
+    elif len(names) == 1:
+        source = f"from {layer}"
+    else:
+        source = f"from {layer}, the best of {len(names)} layers by this very score (expect somewhat less on new data)"
+    voxels = np.isfinite(r).sum()
+    return f"Held-out r is {number(mean_finite(r), 3)} on average over {voxels:,} voxels{interval}, {source}."
+
+
+def _null(results: xr.Dataset) -> str:
+    state, p = verdict(results), p_of_headline(results)
+    if state == UNKNOWN:
+        return "No null was computed, so it is not known whether this score is above chance."
+    draws = null_means(results, headline_layer(results))
+    units = str(results.attrs.get("null_units", "the pairing of stimuli and responses"))
+    refitted = " and everything fitted anew" if results.attrs.get("null") == "refit" else ""
+    reached = round(p * (draws.size + 1)) - 1
+    times = {0: "never reached this value", 1: "reached this value once", 2: "reached this value twice"}.get(
+        reached, f"reached this value {reached:,} times"
+    )
+    text = f"With {units} permuted {draws.size:,} times{refitted}, the mean {times} (p = {p:.2g}): "
+    return text + {
+        ABOVE: "the model predicts better than chance.",
+        NOT_ABOVE: "this run gives no evidence that the features predict these responses, and no single voxel below "
+        "should be taken as such evidence.",
+        NOT_POSITIVE: "the score is above its null, and still not positive. Cross-validation biases the score of an "
+        "empty model below zero; do not read this as prediction.",
+    }[state]  # fmt: skip
+
+
+def _voxels(results: xr.Dataset) -> str:
+    layer = headline_layer(results)
+    passed = significant(results, layer)
+    if passed is None:
+        return ""
+    text = f"{passed.sum():,} of {passed.size:,} voxels ({percent(float(passed.mean()))}) pass a false discovery rate of 5%"
+    by_max = layer_table(results)["share_max"][layer]
+    return (
+        f"{text}, and {percent(by_max)} a familywise error rate of 5% (maximum over voxels)."
+        if np.isfinite(by_max)
+        else f"{text}."
+    )
+
+
+def _ceiling(results: xr.Dataset) -> str:
+    known = "noise_ceiling_r" in results and np.isfinite(results["noise_ceiling_r"].values).any()
+    if not known:
+        source = str(results.attrs.get("ceiling_source", ""))
+        why = f" ({source.removeprefix('unknown: ')})" if source else ""
+        return f"The noise ceiling is unknown{why}: how much of what could be predicted is predicted cannot be said."
+    layer = headline_layer(results)
+    row = layer_table(results).loc[layer]
+    ceiling = mean_finite(np.asarray(results["noise_ceiling_r"].values, dtype=float)[kept(results)])
+    unit = evaluation_unit(results)
+    text = (
+        f"On {unit or 'the unit that repeats'} the mean r is {number(row['mean_evaluated'])} where the noise ceiling is "
+        f"{number(ceiling)} on average"
+    )
+    if not row["n_normalized"]:
+        return f"{text}; no voxel's ceiling is high enough to divide by."
+    return (
+        f"{text}; the mean ratio is {number(row['mean_normalized'])} over the {int(row['n_normalized']):,} voxels whose "
+        "ceiling is high enough to divide by."
+    )
+
+
+def _excluded(results: xr.Dataset) -> str:
+    counts = exclusions(results)
+    if counts.empty:
+        return ""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    return f"{counts.sum():,} voxels were left out before fitting: {reasons}."
+
+
+def caveats(results: xr.Dataset) -> list[str]:
+    """Return what a reader has to keep in mind about this run's numbers."""
+    notes = []
+    layer, names = headline_layer(results), layer_names(results)
+    if layer != SELECTED and len(names) > 1:
+        notes.append(
+            f"{layer} was picked by the held-out score that is reported for it, so that score is optimistic. Its p compares "
+            "it with the best layer under each permutation. Choosing the layer inside the training folds avoids this."
+        )
+    if len(names) > 1 and "p_value" in results:
+        notes.append(
+            "p-values and false discovery rates hold within a layer; they are not corrected for the number of layers."
+        )
+    notes += _ceiling_caveats(results) + _null_caveats(results) + _penalty_caveats(results)
+    if "roi_r_lower" in results:
+        notes.append(
+            "Intervals come from resampling stimuli or blocks of this one subject. They say how far other stimuli would "
+            "have moved the score, and nothing about other people."
+        )
+    if _regions_overlap(results):
+        notes.append("Regions overlap: a voxel can count in more than one, so regions are not independent.")
+    return notes
+
+
+def _regions_overlap(results: xr.Dataset) -> bool:
+    """Tell whether a voxel is in two regions, not counting regions that hold every voxel."""
+    if "roi_mask" not in results:
+        return False
+    masks = results["roi_mask"].transpose("roi", "neuroid").values.astype(bool)
+    return bool((masks[~masks.all(axis=1)].sum(axis=0) > 1).any())
+
+
+def _ceiling_caveats(results: xr.Dataset) -> list[str]:
+    notes = []
+    unit = evaluation_unit(results)
+    if "noise_ceiling_r" not in results or not np.isfinite(results["noise_ceiling_r"].values).any():
+        return notes
+    if unit and unit != "single samples":
+        notes.append(
+            f"The ceiling belongs to {unit}. Compare it with r on {unit}, not with r over single rows, which is lower "
+            "because single rows hold more noise."
+        )
+    text = "The ceiling is itself an estimate, so r / ceiling scatters and can exceed 1"
+    low = low_ceiling(results)
+    if np.isfinite(low):
+        text += f"; voxels with a ceiling up to {number(low)} have no ratio, since it would be mostly noise"
+    return [*notes, f"{text}."]
+
+
+def _null_caveats(results: xr.Dataset) -> list[str]:
+    draws = null_means(results, headline_layer(results)).size
+    if not draws or draws >= 1000:
+        return []
+    return [
+        f"With {draws:,} permutations no p-value can be below {1 / (draws + 1):.2g}; voxels tie at that value."
+    ]
+
+
+def _penalty_caveats(results: xr.Dataset) -> list[str]:
+    if "alpha" not in results or not np.isfinite(results["alpha"].values).any():
+        return []
+    flagged = [share.layer for share in penalty_shares(results) if share.at_edge > MANY_AT_EDGE]
+    if not flagged:
+        return []
+    return [
+        f"More than {MANY_AT_EDGE:.0%} of voxels and folds chose a penalty at an end of the grid for {', '.join(flagged)}. "
+        "At the strong end that is what voxels without signal do; at the weak end a wider grid may fit better."
+    ]
