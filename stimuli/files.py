@@ -34,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str], *, replace_folder: bool = False) 
     Yields
     ------
     Path
-        A name in the same folder and with the same suffix as `path`; nothing stands there yet.
+        A name in the same folder and with the same suffixes as `path`; nothing stands there yet.
 
     Raises
     ------
@@ -50,8 +50,8 @@ def atomic_write(path: str | os.PathLike[str], *, replace_folder: bool = False) 
             f"{target} is a folder that is not empty; choose another path or remove it first"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: numpy, matplotlib and others choose the format by it.
-    temporary = target.with_name(f".{target.stem[:50]}.{secrets.token_hex(6)}{target.suffix}")
+    # The name stays at the end: numpy, matplotlib and nibabel choose the format by one suffix or two.
+    temporary = target.with_name(f".{secrets.token_hex(6)}.{target.name[-200:]}")
     try:
         yield temporary
         if not temporary.exists():

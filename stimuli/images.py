@@ -14,6 +14,10 @@ MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: a quarter of a g
 GREY = (128, 128, 128)
 
 
+class _Refused(ValueError):
+    """A sound image that has no faithful 8-bit form or is too large."""
+
+
 def read_image(
     path_or_bytes: str | os.PathLike[str] | bytes,
     *,
@@ -62,12 +66,12 @@ def read_image(
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}; resize it"
-                )
+                raise _Refused(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}; resize it")
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image, background)
+    except _Refused as error:
+        raise ValueError(f"{label}: {error}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{label}: {error}; resize it") from error
     except Image.UnidentifiedImageError as error:
@@ -81,7 +85,7 @@ def read_image(
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> np.ndarray:
     """Give the pixels of any Pillow mode as uint8 (row, column, 3)."""
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise ValueError("pixels of 32 bits have no known range; store 8-bit or 16-bit values")
+        raise _Refused("pixels of 32 bits have no known range; store 8-bit or 16-bit values")
     if image.mode.startswith("I"):
         # 16 bits; Pillow calls them "I" in some formats.
         image = Image.fromarray(np.round(np.asarray(image) / 257.0).astype(np.uint8))

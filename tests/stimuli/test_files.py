@@ -62,6 +62,13 @@ class TestAtomicWrite:
         assert interrupted
         assert names_in(tmp_path) == []
 
+    def test_suffixes_and_long_names_are_kept(self, tmp_path: Path) -> None:
+        for name in ("brain.nii.gz", "x" * 240 + ".func.gii"):
+            with atomic_write(tmp_path / name) as temporary:
+                assert temporary.suffixes[-2:] == Path(name).suffixes
+                temporary.write_text("x")
+            assert (tmp_path / name).read_text() == "x"
+
     def test_folder(self, tmp_path: Path) -> None:
         with atomic_write(tmp_path / "run") as temporary:
             (temporary / "deep").mkdir(parents=True)

@@ -30,7 +30,7 @@ class TestObjects92:
     def test_counts_and_sizes_are_the_published_ones(self, objects92: StimulusSet) -> None:
         assert len(objects92) == 92
         assert {objects92.image(row).shape for row in range(92)} == {(175, 175, 3)}
-        # 48 animate (24 faces and 24 bodies; 24 human and 24 not) and 44 inanimate: Kriegeskorte et al. (2008), figure 1.
+        # 48 animate (24 faces and 24 bodies; 24 human and 24 not), 44 inanimate: their figure 1.
         table = objects92.attributes
         assert (table["animal"].sum(), table["face"].sum(), table["human"].sum()) == (48, 24, 24)
         # Objects stand on the grey of the screen.
