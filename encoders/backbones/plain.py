@@ -74,9 +74,9 @@ class GaborScale(nn.Module):
 class GaborPyramid(nn.Module):
     """Energy of a pyramid of Gabor wavelets: the classical model of early visual cortex.
 
-    Luminance, minus its mean over the image, is met by pairs of Gabor wavelets in quadrature; the root of the
-    summed squares is the response (Adelson and Bergen 1985; a pyramid like that of Kay, Naselaris, Prenger and
-    Gallant 2008, Nature 452:352: as many places along each side as there are cycles). Outside the image is grey.
+    Luminance, minus its mean over the image, is met by pairs of Gabor wavelets in quadrature; the response is
+    the root of the summed squares (Adelson and Bergen 1985). As in the pyramid of Kay, Naselaris, Prenger and
+    Gallant (2008, Nature 452:352) each side has as many places as cycles. Outside the image is grey.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class GaborPyramid(nn.Module):
 
     Notes
     -----
-    Layers: ``scales.cpi_F`` gives ``(n, orientation, row, column)``, ``energy`` all scales as ``(n, feature)``.
+    Layers: ``scales.cpi_F`` gives (n, orientation, row, column), ``energy`` all scales as (n, feature).
     With the defaults that is 8 x (1 + 4 + 16 + 64 + 256 + 1024) = 10,920 features.
     """
 
