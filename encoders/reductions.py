@@ -1,6 +1,7 @@
 """From the full output of a layer to what is kept of it, inside the hook, so that full maps never pile up."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -183,14 +184,16 @@ class ProjectionReduction(Reduction):
         key = (n_features, str(device))
         if key not in self._matrices:
             indptr, indices, entries = sparse_projection(n_features, self.n_components, self.seed)
-            self._matrices[key] = torch.sparse_csr_tensor(
-                torch.from_numpy(indptr),
-                torch.from_numpy(indices),
-                torch.from_numpy(entries),
-                size=(self.n_components, n_features),
-                device=device,
-                check_invariants=True,
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+                self._matrices[key] = torch.sparse_csr_tensor(
+                    torch.from_numpy(indptr),
+                    torch.from_numpy(indices),
+                    torch.from_numpy(entries),
+                    size=(self.n_components, n_features),
+                    device=device,
+                    check_invariants=True,
+                )
         return self._matrices[key]
 
 

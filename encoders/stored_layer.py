@@ -102,6 +102,8 @@ class StoredLayer:
         CorruptFeaturesError
             A file is missing or has another length, or the record or a mark is not readable.
         """
+        self.finished = {}
+        self.chunk_size = 0
         if not self.exists:
             return
         record = self._read(self.folder / "record.json", _RECORD_FIELDS)

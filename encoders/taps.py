@@ -67,6 +67,7 @@ class LayerTaps:
         self._calls: list[str] = []
         self._captured: dict[TapPoint, Any] = {}
         self._stop_at: str | None = None
+        self._active = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run one pass without gradients and return what the tapped layers gave, in the order of the names.
@@ -82,7 +83,7 @@ class LayerTaps:
         shapes = _shapes((args, kwargs))
         plan = self._plans.get(shapes)
         self._stop_at = plan.stop_at if plan else None
-        self._calls, self._captured = [], {}
+        self._calls, self._captured, self._active = [], {}, True
         try:
             with suppress(_EndOfPass), torch.no_grad(), _every_submodule_called():
                 self._module(*args, **kwargs)
@@ -99,7 +100,7 @@ class LayerTaps:
                 )
             return self._named(counts)
         finally:
-            self._captured = {}
+            self._captured, self._active = {}, False
 
     def _make_plan(self, counts: dict[str, int]) -> _Plan:
         if silent := [name for name, count in counts.items() if count == 0]:
@@ -121,13 +122,15 @@ class LayerTaps:
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def capture(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not self._active:  # the module is used by itself inside the block
+                return
             call = self._calls.count(name)
             self._calls.append(name)
             tensors = dict(_float_tensors(output))
             if not tensors:
                 raise ValueError(
-                    f"layer {name!r} gives {type(output).__name__} without a floating-point tensor; name "
-                    f"another layer"
+                    f"layer {name!r} gives {type(output).__name__} without a floating-point tensor; "
+                    "name another layer"
                 )
             for path, tensor in tensors.items():
                 point = TapPoint(name, call, path if len(tensors) > 1 else "")
