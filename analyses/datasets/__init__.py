@@ -1,7 +1,9 @@
 """Human and animal data, each with its origin, licence and units."""
 
 from analyses.datasets import (  # noqa: F401  (each enters itself into the registry)
+    algonauts2023,
     digits69,
+    haxby,
     haxby_slice,
     kriegeskorte92,
     simulated,

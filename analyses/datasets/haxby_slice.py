@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analyses.datasets.array_files import check_file, read_npz
+from analyses.datasets.brain_images import neuroid_names
 from analyses.datasets.dataset import (
     DataFile,
     Dataset,
@@ -84,7 +85,6 @@ def load_haxby_slice(subject: str) -> Dataset:
         If the packaged file is damaged.
     """
     arrays = read_npz(SLICE_FILE, sha256=SLICE_SHA256)
-    labels, voxels = arrays["labels"], arrays["voxel_indices"]
     names = list(CATEGORY_TEXTS)
     stimuli = StimulusSet(
         stimulus_ids=names,
@@ -92,15 +92,15 @@ def load_haxby_slice(subject: str) -> Dataset:
         attributes={"category": names},
         name=HAXBY_SLICE.name,
     )
-    stimulus_ids = np.where(labels == REST, "", labels)
+    geometry = VolumeGeometry(arrays["voxel_indices"], tuple(arrays["volume_shape"]), arrays["affine"])
+    stimulus_ids = np.where(arrays["labels"] == REST, "", arrays["labels"])
     responses = make_responses(
         arrays["bold"].T.astype(np.float32),
         stimulus_ids,
         runs=arrays["runs"],
         repetitions=count_repetitions(stimulus_ids, label_blocks(stimulus_ids, arrays["runs"])),
-        neuroid_ids=["-".join(map(str, ijk)) for ijk in voxels],
+        neuroid_ids=neuroid_names(geometry),
         units=HAXBY_SLICE.units,
         tr_s=float(arrays["tr_s"]),
     )
-    geometry = VolumeGeometry(voxels, tuple(arrays["volume_shape"]), arrays["affine"])
     return Dataset(HAXBY_SLICE, subject, stimuli, responses, "time_series", geometry=geometry)
