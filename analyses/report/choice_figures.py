@@ -49,7 +49,7 @@ def penalty_shares(results: xr.Dataset) -> list[PenaltyShares]:
     Parameters
     ----------
     results : xarray.Dataset
-        Needs ``alpha (layer, fold, neuroid)``; ``alpha_grid (layer, fold, penalty)`` says which were on offer.
+        Needs ``alpha (layer, fold, neuroid)``; ``alpha_grid (layer, fold, penalty)`` says what was on offer.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def penalty_shares(results: xr.Dataset) -> list[PenaltyShares]:
             continue
         log_chosen = np.log10(np.where(there, chosen[row], 1.0).astype(float))
         if grids is None or not (np.isfinite(grids[row]) & (grids[row] > 0)).all():
-            # Without the grid, half decades: fine enough to see the shape, and blind to where each fold's grid ended.
+            # Without the grid, half decades: they show the shape, and not where each fold's grid ended.
             steps = np.round(log_chosen[there] * 2).astype(int)
             log_grid, place = np.arange(steps.min(), steps.max() + 1) / 2, steps - steps.min()
             known = False
@@ -114,7 +114,7 @@ def penalties(results: xr.Dataset) -> Figure:
     shares = penalty_shares(results)
     if len(shares) > MAX_PANELS:
         return _penalty_heat_map(shares)
-    columns = min(3, len(shares))
+    columns = len(shares) if len(shares) <= 4 else 3
     rows = -(-len(shares) // columns)
     figure = style.new_figure(0.55 + 1.7 * rows)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
@@ -132,15 +132,15 @@ def _penalty_bars(ax: Axes, share: PenaltyShares) -> None:
     known = np.isfinite(share.at_edge)
     edge = np.isin(places, [0, places[-1]]) & known
     ax.bar(places, share.shares, width=0.8, color=np.where(edge, style.ALERT, style.SCORE))
-    step = -(-share.alphas.size // 7)
+    step = -(-share.alphas.size // 4)
     ax.set_xticks(places[::step], [_power_of_ten(value) for value in share.alphas[::step]])
     ax.set_xlim(-0.7, max(places[-1], 4) + 0.7)
     if known:
-        text = f"{share.at_edge:.0%} at an end of the grid"
+        text = f"{share.at_edge:.0%} at the ends"
         colour = style.ALERT if share.at_edge > MANY_AT_EDGE else style.MUTED
         ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize=7.5, color=colour)
     ax.margins(y=0.2)
-    ax.set_title(style.shorten(share.layer, 30))
+    ax.set_title(style.shorten(share.layer, 24))
 
 
 def _penalty_heat_map(shares: list[PenaltyShares]) -> Figure:
@@ -213,7 +213,7 @@ def selected_shares(results: xr.Dataset) -> tuple[list[str], list[str], np.ndarr
     chosen = np.where(np.isfinite(chosen), chosen, -1).astype(int)
     if chosen.max(initial=-1) >= len(names):
         raise ValueError(
-            f"selected_layer holds the index {chosen.max()}, but there are {len(names)} layers to choose from."
+            f"selected_layer holds the index {chosen.max()}, but there are {len(names)} layers to choose from"
         )
     regions, masks = ["all"], kept(results)[None]
     if "roi_mask" in results:

@@ -15,6 +15,7 @@ from analyses.report.choice_figures import penalties, selected_layers
 from analyses.report.figures import score_distribution, score_vs_ceiling
 from analyses.report.reading import (
     SELECTED,
+    ceiling_source,
     evaluation_unit,
     headline_layer,
     layer_table,
@@ -81,16 +82,16 @@ def _named(results: xr.Dataset) -> str:
 
 def _distribution_caption(run: RunData) -> str:
     text = (
-        "Left: held-out r of every voxel, a row a layer; the bar spans the middle half of the voxels and the dot is the "
-        "median. "
+        "Left: held-out r of every voxel, a row a layer; the bar spans the middle half of the voxels and "
+        "the dot is the median. "
     )
     if "null_r_95" in run.results:
         text += "The dashed line is the 95th percentile of a voxel's own null, averaged over voxels. "
     text += "Right: the mean over voxels"
     if "null_mean_r" in run.results:
         return (
-            f"{text} (dot) against the same mean under each permutation (grey). A dot to the right of all grey beats the null; p "
-            "is one-sided."
+            f"{text} (dot) against the same mean under each permutation (grey). A dot to the right of all "
+            "grey beats the null; p is one-sided."
         )
     return f"{text}. No null was computed, so nothing here says whether the score is above chance."
 
@@ -107,8 +108,11 @@ def _distribution_alt(run: RunData) -> str:
 def _ceiling_missing(run: RunData) -> str:
     if _known(run.results, "noise_ceiling_r") and _known(run.results, "r_evaluated"):
         return ""
-    source = str(run.results.attrs.get("ceiling_source", ""))
-    return f"The noise ceiling is unknown{f' ({source})' if source else ''}, so there is nothing to draw scores against."
+    source = ceiling_source(run.results)
+    return (
+        f"The noise ceiling is unknown{f' ({source})' if source else ''}, so there is nothing to draw "
+        "scores against."
+    )
 
 
 def _ceiling_caption(run: RunData) -> str:
@@ -119,17 +123,18 @@ def _ceiling_caption(run: RunData) -> str:
         else ""
     )
     return (
-        f"A dot is a voxel: its held-out r{f' on {unit}' if unit else ''} against the highest correlation that a perfect model "
-        "would reach there in expectation. On the line the model predicts all that repeats; points above it are noise of "
-        f"score and ceiling.{colour} Largest panel: {_named(run.results)}."
+        f"A dot is a voxel: its held-out r{f' on {unit}' if unit else ''} against the highest correlation "
+        "that a perfect model would reach there in expectation. On the line the model predicts all that "
+        f"repeats; points above it are noise of score and ceiling.{colour} Largest panel: "
+        f"{_named(run.results)}."
     )
 
 
 def _ceiling_alt(run: RunData) -> str:
-    row = layer_table(run.results).loc[headline_layer(run.results)]
+    row: dict[str, float] = layer_table(run.results).T.to_dict()[headline_layer(run.results)]
     return (
-        f"Scatter plot of held-out r against noise ceiling for {_named(run.results)}. Mean r {number(row['mean_evaluated'])}, "
-        f"mean r divided by ceiling {number(row['mean_normalized'])}."
+        f"Scatter plot of held-out r against noise ceiling for {_named(run.results)}. Mean r "
+        f"{number(row['mean_evaluated'])}, mean r divided by ceiling {number(row['mean_normalized'])}."
     )
 
 
@@ -141,23 +146,28 @@ def _map_missing(variable: str) -> Callable[[RunData], str]:
             return "No voxel has a value to map."
         if isinstance(run.geometry, SurfaceGeometry) and not run.geometry.space.startswith("fsaverage"):
             return (
-                f"The vertices lie on {run.geometry.space!r}, and only fsaverage surfaces are drawn here; the GIFTI files in the "
-                "run's folder maps/ open in any surface viewer."
+                f"The vertices lie on {run.geometry.space!r}, and only fsaverage surfaces are drawn here; "
+                "the GIFTI files in the run's folder maps/ open in any surface viewer."
             )
         return ""
 
     return missing
 
 
+_MAP_READING = {
+    "r": "Held-out r of each voxel: white is zero, red is predicted, blue is predicted with the wrong sign.",
+    "r_normalized": "Held-out r of each voxel divided by its noise ceiling: 1 is as good as a perfect model.",
+}
+
+
 def _map_caption(variable: str) -> Callable[[RunData], str]:
     def caption(run: RunData) -> str:
-        text = f"{MAPPED[variable][0].upper()}{MAPPED[variable][1:]} of each voxel, {_named(run.results)}. "
-        if variable == "r":
-            text += "White is zero, red is predicted, blue is predicted with the wrong sign. "
-        else:
-            text += "1 is as good as a perfect model. "
+        text = f"{_MAP_READING[variable]} Model: {_named(run.results)}. "
         if isinstance(run.geometry, SurfaceGeometry):
-            text += "Inflated fsaverage5 hemispheres, sulci dark; finer fsaverage surfaces show every vertex that "
+            text += (
+                "Inflated fsaverage5 hemispheres, sulci dark; finer fsaverage surfaces show every vertex "
+                "that "
+            )
             return f"{text}fsaverage5 shares with them."
         text += "Left is left where letters say so. Grey voxels have no value"
         if "q_value" in run.results:
@@ -172,7 +182,10 @@ def _map_alt(variable: str) -> Callable[[RunData], str]:
         values = run.results[variable].sel(layer=headline_layer(run.results)).values
         low, high = np.nanpercentile(values, [5, 95]) if np.isfinite(values).any() else (np.nan, np.nan)
         where = "cortical surface" if isinstance(run.geometry, SurfaceGeometry) else "slices"
-        return f"Brain map of {MAPPED[variable]} on {where}; 90% of voxels lie between {number(low)} and {number(high)}."
+        return (
+            f"Brain map of {MAPPED[variable]} on {where}; 90% of voxels lie between {number(low)} and "
+            f"{number(high)}."
+        )
 
     return alt
 
@@ -195,7 +208,10 @@ def _roi_caption(run: RunData) -> str:
     if _known(run.results, "roi_r_ceiling"):
         text += ". Dashed: mean noise ceiling"
         if unit and unit != "single samples":
-            text += f", which belongs to {unit}; compare it with the open diamonds, which are the mean r on {unit}"
+            text += (
+                f", which belongs to {unit}; compare it with the open diamonds, which are the mean r on "
+                f"{unit}"
+            )
     return f"{text}."
 
 
@@ -212,29 +228,35 @@ def _voxels_missing(run: RunData) -> str:
     return "" if bool(both.any()) else "No voxel has both a measured and a predicted response."
 
 
+def _draw_voxels(run: RunData) -> Figure:
+    assert run.predictions is not None
+    return best_and_worst_voxels(run.predictions)
+
+
 def _voxels_caption(run: RunData) -> str:
     assert run.predictions is not None
     ranked = (
-        "Worst voxels are those with the lowest r among the more reliable half, since a voxel that does not repeat says "
-        "nothing about the model. "
+        "Worst voxels are those with the lowest r among the more reliable half, since a voxel that does "
+        "not repeat says nothing about the model. "
         if "rank" in run.predictions.coords and _known(run.results, "noise_ceiling_r")
         else ""
     )
     if "tr_s" in run.predictions.attrs and "run" in run.predictions.coords:
         return (
-            f"Measured (grey) and held-out predicted (blue) time courses in the first {RUNS_SHOWN} runs; shaded stretches are "
-            f"stimuli. Best voxels on top. {ranked}The r in a title is over all runs."
+            f"Measured (grey) and held-out predicted (blue) time courses in the first {RUNS_SHOWN} runs; "
+            f"shaded stretches are stimuli. Best voxels on top. {ranked}The r in a title is over all runs."
         )
     return (
-        f"Measured against held-out predicted responses, a dot a row of the data. {ranked}The line has slope 1: ridge shrinks "
-        "predictions, so a steeper cloud is expected."
+        f"Measured against held-out predicted responses, a dot a row of the data. {ranked}The line has "
+        "slope 1: ridge shrinks predictions, so a steeper cloud is expected."
     )
 
 
 def _penalties_caption(run: RunData) -> str:
     return (
-        "How often each ridge penalty was chosen, over voxels and outer folds. Bars in orange-red are the ends of the grid: "
-        "many voxels there mean that a wider grid could fit better, or, at the strong end, voxels without signal."
+        "How often each ridge penalty was chosen, over voxels and outer folds. Bars in orange-red are the "
+        "ends of the grid: many voxels there mean that a wider grid could fit better, or, at the strong "
+        "end, voxels without signal."
     )
 
 
@@ -270,7 +292,7 @@ ENTRIES = (
         "best_and_worst_voxels",
         "Best and worst voxels",
         _voxels_missing,
-        lambda run: best_and_worst_voxels(run.predictions),
+        _draw_voxels,
         _voxels_caption,
         lambda run: "Measured and predicted responses of the best and the worst predicted voxels.",
     ),

@@ -1,7 +1,7 @@
 """Pictures of scores: against the ceiling and against the null.
 
-Each function takes the `results.nc` of a run as an xarray.Dataset and returns a matplotlib Figure that belongs to no window,
-so that a report, a notebook and a paper draw the same picture.
+Each function takes the `results.nc` of a run as an xarray.Dataset and returns a matplotlib Figure that
+belongs to no window, so that a report, a notebook and a paper draw the same picture.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _ceiling_panel(
     look: dict[str, Any] = {"s": 4.0 if small else 9.0, "linewidths": 0.0, "alpha": alpha, "rasterized": True}
     ax.plot([-1, 2], [-1, 2], color=style.INK, linewidth=0.9, zorder=1)
     style.zero_line(ax)
-    ax.axvspan(-1.0, low_ceiling(results), color=style.MISSING, alpha=0.7, linewidth=0, zorder=0)
+    ax.axvspan(-1.0, low_ceiling(results), color=style.SHADE, alpha=0.7, linewidth=0, zorder=0)
     text = [f"n = {shown.sum():,} voxels"]
     if passed is None:
         ax.scatter(ceiling[shown], score[shown], color=style.SCORE, **look)
@@ -134,7 +134,7 @@ def _ceiling_legend(results: xr.Dataset, layer: str) -> list[Artist]:
         ]
     handles.append(Line2D([], [], color=style.INK, linewidth=0.9, label="r = ceiling"))
     if np.isfinite(low_ceiling(results)):
-        handles.append(Patch(color=style.MISSING, label="ceiling too low for a ratio"))
+        handles.append(Patch(color=style.SHADE, label="ceiling too low for a ratio"))
     return handles
 
 

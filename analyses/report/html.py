@@ -1,4 +1,5 @@
-"""The self-contained page of a run: everything inline, nothing loaded, readable offline, in print and on a phone."""
+"""The self-contained page of a run: everything inline, nothing loaded, readable offline, in print and "
+"on a phone."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ import xarray as xr
 from analyses.experiments.config import EncodingConfig, read_config
 from analyses.experiments.run_folder import CONFIG, PREDICTIONS, RESULTS, read_netcdf
 from analyses.geometry import load_geometry
+from analyses.provenance import PROVENANCE
 from analyses.report.entries import ENTRIES, Entry, RunData
 from analyses.report.methods import methods_text
 from analyses.report.reading import exclusions, headline_layer, layer_table, roi_table
@@ -23,7 +25,9 @@ from analyses.report.style import number
 from analyses.report.words import VERDICTS, caveats, percent, summary_sentences, verdict
 from stimuli.files import atomic_write
 
-GEOMETRY, PROVENANCE, REPORT = "geometry.npz", "provenance.json", "report.html"
+GEOMETRY, REPORT = "geometry.npz", "report.html"
+#: Parts of the provenance that stand open on the page, with their headings; the others unfold.
+_PARTS = {"run": "Run", "code": "Code", "seeds": "Seeds", "backbones": "Backbones"}
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -32,8 +36,8 @@ def write_report(run_folder: str | Path) -> Path:
     Parameters
     ----------
     run_folder : str or Path
-        Folder with `results.nc` and `config.json`; `predictions.nc`, `provenance.json` and `geometry.npz` are used where
-        they are, and the page says what is missing.
+        Folder with `results.nc` and `config.json`; `predictions.nc`, `provenance.json` and `geometry.npz` are
+        used where they are, and the page says what is missing.
 
     Returns
     -------
@@ -61,7 +65,8 @@ def write_report(run_folder: str | Path) -> Path:
 
 
 def with_penalty_grid(results: xr.Dataset, config: EncodingConfig) -> xr.Dataset:
-    """Add the configured penalties as ``alpha_grid (layer, fold, penalty)``, where the results do not hold their own."""
+    """Add the configured penalties as ``alpha_grid (layer, fold, penalty)``, where the results do not "
+    "hold their own."""
     if "alpha_grid" in results or "alpha" not in results or config.alphas is None:
         return results
     shape = (results.sizes["layer"], results.sizes["fold"], len(config.alphas))
@@ -98,7 +103,8 @@ def render_report(
     )
     results = run.results
     attrs = results.attrs
-    versions = {str(name): str(version) for name, version in _versions(provenance).items()}
+    data = [(name, str(attrs[key])) for name, key in _DATA_FACTS if attrs.get(key)]
+    parts = _parts(provenance | {"config": config.model_dump(mode="json")})
     return environment.from_string(source).render(
         title=str(attrs.get("title", config.dataset)),
         subject=str(attrs.get("subject", "")),
@@ -111,10 +117,9 @@ def render_report(
         figures=[_figure(entry, run, pictures) for entry in ENTRIES],
         exclusions=[(reason, f"{count:,}") for reason, count in exclusions(results).items()],
         caveats=caveats(results),
-        methods=methods_text(results, config, versions),
-        data=[(name, str(attrs[key])) for name, key in _DATA_FACTS if attrs.get(key)],
-        facts=flatten(provenance),
-        config=flatten(config.model_dump(mode="json")),
+        methods=methods_text(results, config, _versions(provenance)),
+        open_facts=[("Data", data)] + [(_PARTS[key], rows) for key, rows in parts if key in _PARTS],
+        folded_facts=[(key.capitalize(), rows) for key, rows in parts if key not in _PARTS],
     )
 
 
@@ -150,9 +155,20 @@ def _plain(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _versions(provenance: dict[str, Any]) -> dict[str, Any]:
-    versions = provenance.get("versions", {})
-    return versions if isinstance(versions, dict) else {}
+def _parts(provenance: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Gather the provenance into named tables; single values form the first."""
+    single = {key: value for key, value in provenance.items() if not isinstance(value, dict | list)}
+    nested = {key: value for key, value in provenance.items() if key not in single and value}
+    return [(key, flatten(value)) for key, value in ({"run": single} | nested).items() if value]
+
+
+def _versions(provenance: dict[str, Any]) -> dict[str, str]:
+    """Return versions of the software by package, this one's among them."""
+    versions, code = provenance.get("versions"), provenance.get("code")
+    known = dict(versions) if isinstance(versions, dict) else {}
+    if isinstance(code, dict):
+        known["cogmodels"] = code.get("version")
+    return {str(name): str(version) for name, version in known.items() if version}
 
 
 def _read_config(path: Path) -> EncodingConfig:

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from analyses.experiments.config import EncodingConfig
-from analyses.report.reading import SELECTED, evaluation_unit, kept, layer_names
+from analyses.report.reading import SELECTED, ceiling_source, evaluation_unit, kept, layer_names
 
 
 def methods_text(results: xr.Dataset, config: EncodingConfig, versions: dict[str, str]) -> str:
@@ -46,8 +46,8 @@ def _data(results: xr.Dataset, config: EncodingConfig) -> str:
         "averages": "responses averaged over repeats",
     }
     text = (
-        f"Responses of {kept(results).sum():,} voxels of subject {attrs.get('subject', '?')} in {attrs.get('title', config.dataset)}"
-        f"{source} were analysed"
+        f"Responses of {kept(results).sum():,} voxels of subject {attrs.get('subject', '?')} in "
+        f"{attrs.get('title', config.dataset)}{source} were analysed"
     )
     if "n_samples" in attrs:
         text += f" ({int(attrs['n_samples']):,} {rows.get(str(attrs.get('kind')), 'rows')})"
@@ -55,7 +55,10 @@ def _data(results: xr.Dataset, config: EncodingConfig) -> str:
         order = {0: "centred", 1: "linearly detrended"}.get(
             config.detrend_order, f"detrended by a polynomial of order {config.detrend_order}"
         )
-        text += f"; each run was {order} and z-scored by its own mean and standard deviation, without regard to stimuli"
+        text += (
+            f"; each run was {order} and z-scored by its own mean and standard deviation, without regard to "
+            "stimuli"
+        )
     return f"{text}."
 
 
@@ -67,7 +70,10 @@ def _features(results: xr.Dataset, config: EncodingConfig) -> str:
         text += f", reduced by {_listed([f'{how} ({name})' for name, how in reduced.items()])}"
     if results.attrs.get("kind") == "time_series":
         delays = list(config.delays_volumes)
-        text += f", and entered as a finite impulse response at delays of {_listed([str(d) for d in delays])} volumes"
+        text += (
+            f", and entered as a finite impulse response at delays of {_listed([str(d) for d in delays])} "
+            "volumes"
+        )
         if "tr_s" in results.attrs:
             tr_s = float(results.attrs["tr_s"])
             text += f" ({min(delays) * tr_s:g} to {max(delays) * tr_s:g} s)"
@@ -80,8 +86,8 @@ def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
     grid = config.alphas
     if grid is None:
         penalty = (
-            f"a penalty per voxel chosen from the default grid by {config.inner_folds}-fold cross-validation inside each "
-            "training set"
+            f"a penalty per voxel chosen from the default grid by {config.inner_folds}-fold "
+            "cross-validation inside each training set"
         )
     elif len(grid) == 1:
         penalty = f"a fixed penalty of {grid[0]:g}"
@@ -104,9 +110,12 @@ def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
 
 
 def _scores(results: xr.Dataset) -> str:
-    text = "The score is the Pearson correlation of measured and held-out predicted responses, pooled over folds."
+    text = (
+        "The score is the Pearson correlation of measured and held-out predicted responses, pooled over "
+        "folds."
+    )
     unit = evaluation_unit(results)
-    source = str(results.attrs.get("ceiling_source", ""))
+    source = ceiling_source(results)
     if "noise_ceiling_r" in results and np.isfinite(results["noise_ceiling_r"].values).any():
         text += f" The noise ceiling belongs to {unit or 'the unit that repeats'}"
         text += f" ({source})" if source else ""
@@ -124,10 +133,11 @@ def _statistics(results: xr.Dataset) -> str:
             else "held-out predictions were compared with responses again"
         )
         text = (
-            f"For the null, {attrs.get('null_units', 'stimuli')} were permuted {results.sizes['permutation']:,} times and {how} "
-            "each time; p-values are one-sided and count the observed arrangement (Phipson & Smyth 2010). They were "
-            "corrected over voxels by the false discovery rate (Benjamini & Hochberg 1995) and, more strictly, by the maximum "
-            "over voxels (Nichols & Holmes 2002)."
+            f"For the null, {attrs.get('null_units', 'stimuli')} were permuted "
+            f"{results.sizes['permutation']:,} times and {how} each time; p-values are one-sided and count "
+            "the observed arrangement (Phipson & Smyth 2010). They were corrected over voxels by the false "
+            "discovery rate (Benjamini & Hochberg 1995) and, more strictly, by the maximum over voxels "
+            "(Nichols & Holmes 2002)."
         )
     if "roi_r_lower" in results:
         draws = f" ({int(attrs['n_bootstrap']):,} draws)" if "n_bootstrap" in attrs else ""

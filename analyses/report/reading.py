@@ -16,8 +16,9 @@ def require(results: xr.Dataset, *names: str) -> None:
     missing = [name for name in names if name not in results.variables]
     if missing:
         raise ValueError(
-            f"results lack {', '.join(missing)} (they hold {', '.join(sorted(map(str, results.variables)))}): "
-            "this figure shows them; open the results.nc of a finished run that computed them."
+            f"the data set lacks {', '.join(missing)}, which this shows (it holds "
+            f"{', '.join(sorted(map(str, results.variables)))}): open the file of a finished run that "
+            "computed them."
         )
 
 
@@ -42,8 +43,8 @@ def kept(results: xr.Dataset) -> np.ndarray:
 def headline_layer(results: xr.Dataset) -> str:
     """Return the layer that the report speaks of first.
 
-    Where layers were chosen inside the training folds that is ``selected``, whose score is free of the choice;
-    otherwise it is the layer with the highest mean held-out r, chosen after the fact.
+    Where layers were chosen inside the training folds that is ``selected``, whose score is free of the
+    choice; otherwise it is the layer with the highest mean held-out r, chosen after the fact.
     """
     names = layer_names(results)
     if SELECTED in names or len(names) == 1:
@@ -97,8 +98,8 @@ def p_of_mean(results: xr.Dataset, layer: str) -> float:
 def p_of_headline(results: xr.Dataset) -> float:
     """Return the permutation p of the headline layer's mean r, NaN without a null.
 
-    Where the best of several layers was picked by this very score, it is compared with the best layer under each
-    permutation (the same permutations serve all layers), so that the picking is in the null too.
+    Where the best of several layers was picked by this very score, it is compared with the best layer under
+    each permutation (the same permutations serve all layers), so that the picking is in the null too.
     """
     layer, names = headline_layer(results), layer_names(results)
     if layer == SELECTED or len(names) == 1 or not null_means(results, layer).size:
@@ -114,8 +115,9 @@ def low_ceiling(results: xr.Dataset) -> float:
     """Return the highest ceiling that was too low to divide by, NaN where there is none."""
     if not {"r_evaluated", "r_normalized", "noise_ceiling_r"} <= set(results.variables):
         return float("nan")
-    undivided = np.isfinite(results["r_evaluated"]) & ~np.isfinite(results["r_normalized"])
-    ceiling = np.asarray(results["noise_ceiling_r"].values, dtype=float)[undivided.any("layer").values]
+    scored = np.isfinite(results["r_evaluated"].transpose("layer", "neuroid").values)
+    divided = np.isfinite(results["r_normalized"].transpose("layer", "neuroid").values)
+    ceiling = np.asarray(results["noise_ceiling_r"].values, dtype=float)[(scored & ~divided).any(axis=0)]
     return float(np.nanmax(ceiling)) if np.isfinite(ceiling).any() else float("nan")
 
 
@@ -129,6 +131,11 @@ def evaluation_unit(results: xr.Dataset) -> str:
     }.get(unit, unit)
 
 
+def ceiling_source(results: xr.Dataset) -> str:
+    """Return in words how the ceiling was found, or why it is unknown."""
+    return str(results.attrs.get("ceiling_source", "")).removeprefix("unknown: ")
+
+
 def layer_table(results: xr.Dataset) -> pd.DataFrame:
     """Summarise each layer over the kept voxels.
 
@@ -140,9 +147,10 @@ def layer_table(results: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a layer; columns ``mean_r``, ``median_r``, ``r_95`` (95th percentile over voxels), ``null_95`` (95th
-        percentile of the permuted mean), ``p``, ``share_fdr``, ``share_max`` (shares of voxels at 0.05), ``mean_evaluated``,
-        ``mean_normalized`` and ``n_normalized`` (voxels that have a normalised score). NaN where unknown.
+        One row a layer; columns ``mean_r``, ``median_r``, ``r_95`` (95th percentile over voxels), ``null_95``
+        (95th percentile of the permuted mean), ``p``, ``share_fdr`` and ``share_max`` (voxels at 0.05),
+        ``mean_evaluated``, ``mean_normalized`` and ``n_normalized`` (voxels that have a ratio). NaN where
+        unknown.
 
     Raises
     ------
@@ -196,8 +204,8 @@ def roi_table(results: xr.Dataset, layer: str | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a region; columns ``n_voxels`` (kept), ``mean_r``, ``lower``, ``upper``, ``mean_evaluated``, ``ceiling``,
-        ``share_fdr``, ``mean_normalized``. Empty without regions.
+        One row a region; columns ``n_voxels`` (kept), ``mean_r``, ``lower``, ``upper``, ``mean_evaluated``,
+        ``ceiling``, ``share_fdr``, ``mean_normalized``. Empty without regions.
     """
     columns = [
         "n_voxels",
@@ -234,7 +242,8 @@ def roi_table(results: xr.Dataset, layer: str | None = None) -> pd.DataFrame:
 
 
 def whole_interval(results: xr.Dataset, layer: str) -> tuple[float, float]:
-    """Return the bootstrap interval of the mean r over all kept voxels, NaN where no region holds them all."""
+    """Return the bootstrap interval of the mean r over all kept voxels; NaN where no region holds them "
+    "all."""
     if "roi_mask" in results:
         table = roi_table(results, layer)
         masks = results["roi_mask"].transpose("roi", "neuroid").values.astype(bool)[:, kept(results)]

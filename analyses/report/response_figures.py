@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from analyses.report import style
 from analyses.report.reading import layer_names, require
-from analyses.report.style import note, styled
+from analyses.report.style import styled
 
 #: Runs whose time course is drawn: the first ones, so that no score picks them.
 RUNS_SHOWN = 2
@@ -27,9 +27,9 @@ def best_and_worst_voxels(predictions: xr.Dataset, layer: str | None = None, n_e
     Parameters
     ----------
     predictions : xarray.Dataset
-        The `predictions.nc` of a run: ``measured (presentation, neuroid)``, ``predicted (layer, presentation, neuroid)``,
-        coordinates ``stimulus_id`` and ``run`` on presentation, ``rank`` ("best" or "worst") on neuroid. With an
-        attribute ``tr_s`` the presentations are volumes of a time series and are drawn over time.
+        The `predictions.nc` of a run: ``measured (presentation, neuroid)``, ``predicted (layer, presentation,
+        neuroid)``, coordinates ``stimulus_id`` and ``run`` on presentation, ``rank`` ("best" or "worst") on
+        neuroid. With an attribute ``tr_s`` presentations are volumes of a time series, drawn over time.
     layer : str, optional
         Layer to draw; the last one, by which the run ranked the voxels, when None.
     n_each : int
@@ -80,7 +80,8 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _best_and_worst(predictions: xr.Dataset, r: np.ndarray, n_each: int) -> tuple[list[int], list[str]]:
-    """Pick voxels from both ends, by the run's own `rank` where it is, since it leaves out voxels that do not repeat."""
+    """Pick voxels from both ends, by the run's own `rank` where it is: it knows which voxels do not "
+    "repeat."""
     order = [
         int(column) for column in np.argsort(-np.where(np.isfinite(r), r, -np.inf)) if np.isfinite(r[column])
     ]
@@ -147,7 +148,8 @@ def _time_courses(
 
 
 def _blocks(stimulus_ids: np.ndarray) -> list[tuple[int, int, str]]:
-    """Return (first volume, volume after the last, stimulus) of each stretch with one stimulus; rest is left out."""
+    """Return (first volume, volume after the last, stimulus) of each stretch with one stimulus, without "
+    "rest."""
     ids = np.asarray(stimulus_ids).astype(str)
     edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)]
     return [(start, stop, ids[start]) for start, stop in pairwise(edges) if stop > start and ids[start]]
@@ -165,7 +167,7 @@ def _title_pad(blocks: list[tuple[int, int, str]]) -> float:
 
 def _shade_blocks(ax: Axes, blocks: list[tuple[int, int, str]], tr_s: float, named: bool) -> None:
     for start, stop, stimulus in blocks:
-        ax.axvspan(start * tr_s, stop * tr_s, color=style.MISSING, alpha=0.75, linewidth=0, zorder=0)
+        ax.axvspan(start * tr_s, stop * tr_s, color=style.SHADE, alpha=0.75, linewidth=0, zorder=0)
         if named and _names_fit(blocks):
             ax.annotate(
                 style.shorten(stimulus, 14),
@@ -185,7 +187,7 @@ def _shade_blocks(ax: Axes, blocks: list[tuple[int, int, str]], tr_s: float, nam
 def _scatters(
     predictions: xr.Dataset, measured: np.ndarray, predicted: np.ndarray, titles: list[str], layer: str
 ) -> Figure:
-    figure = style.new_figure(2.4)
+    figure = style.new_figure(2.6)
     axes = figure.subplots(1, len(titles), squeeze=False)[0]
     for column, (ax, title) in enumerate(zip(axes, titles, strict=True)):
         x, y = predicted[:, column], measured[:, column]
@@ -194,8 +196,7 @@ def _scatters(
         ax.scatter(x[there], y[there], s=9, color=style.SCORE, alpha=alpha, linewidths=0, rasterized=True)
         ax.axline((0.0, 0.0), slope=1.0, color=style.INK, linewidth=0.8)
         head, _, score = title.rpartition(", ")
-        ax.set_title(head, fontsize=8.0)
-        note(ax, f"{score}\nn = {there.sum():,}")
+        ax.set_title(f"{head}\n{score}, n = {there.sum():,}", fontsize=8.0)
         ax.margins(0.08)
     axes[0].set_ylabel(f"measured {_response_label(predictions)}")
     figure.supxlabel(f"predicted, held out ({style.shorten(layer, 50)})", fontsize=8.5)

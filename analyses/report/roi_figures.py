@@ -108,15 +108,8 @@ def layer_by_roi(results: xr.Dataset) -> Figure:
             )
         )
     if "roi_r_ceiling" in results and np.isfinite(results["roi_r_ceiling"].values).any():
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=style.INK,
-                linestyle=(0, (4, 2)),
-                label=f"mean noise ceiling{f' on {evaluation_unit(results)}' if evaluated is not None else ''}",
-            )
-        )
+        label = f"mean noise ceiling{f' on {evaluation_unit(results)}' if evaluated is not None else ''}"
+        handles.append(Line2D([], [], color=style.INK, linestyle=(0, (4, 2)), label=label))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 

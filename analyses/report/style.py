@@ -25,12 +25,12 @@ BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 CATEGORICAL = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK)
 SCORE, NULL, NOT_SIGNIFICANT, ALERT = BLUE, "#8a929c", "#a4abb4", VERMILLION
-#: Diverging around zero (correlations) and sequential (shares): both read in grey and without red-green vision.
+#: Diverging around zero (correlations) and sequential (shares): both read without red-green vision.
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
-#: Voxels that were measured but have no value.
-MISSING = "#e3e6ea"
+#: Soft background, and voxels that were measured but have no value: darker than any zero on a map.
+SHADE, MISSING = "#e3e6ea", "#a4abb4"
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.size": 8.5,
     "axes.titlesize": 9.0,
     "axes.titleweight": "bold",

@@ -10,6 +10,7 @@ from analyses.report.reading import (
     ALPHA,
     SELECTED,
     at_layer,
+    ceiling_source,
     evaluation_unit,
     exclusions,
     headline_layer,
@@ -32,6 +33,13 @@ VERDICTS = {
     NOT_ABOVE: "Not shown to predict better than chance",
     NOT_POSITIVE: "Above its null, but not positive",
     UNKNOWN: "Not tested against chance",
+}
+_CONCLUSIONS = {
+    ABOVE: "the model predicts better than chance.",
+    NOT_ABOVE: "this run gives no evidence that the features predict these responses, and no single voxel "
+    "below should be taken as such evidence.",
+    NOT_POSITIVE: "the score is above its null, and still not positive. Cross-validation biases the score of "
+    "an empty model below zero; do not read this as prediction.",
 }
 
 
@@ -91,7 +99,7 @@ def _score(results: xr.Dataset) -> str:
     elif len(names) == 1:
         source = f"from {layer}"
     else:
-        source = f"from {layer}, the best of {len(names)} layers by this very score (expect somewhat less on new data)"
+        source = f"from {layer}, the best of {len(names)} layers by this very score (expect less on new data)"
     voxels = np.isfinite(r).sum()
     return f"Held-out r is {number(mean_finite(r), 3)} on average over {voxels:,} voxels{interval}, {source}."
 
@@ -108,13 +116,7 @@ def _null(results: xr.Dataset) -> str:
         reached, f"reached this value {reached:,} times"
     )
     text = f"With {units} permuted {draws.size:,} times{refitted}, the mean {times} (p = {p:.2g}): "
-    return text + {
-        ABOVE: "the model predicts better than chance.",
-        NOT_ABOVE: "this run gives no evidence that the features predict these responses, and no single voxel below "
-        "should be taken as such evidence.",
-        NOT_POSITIVE: "the score is above its null, and still not positive. Cross-validation biases the score of an "
-        "empty model below zero; do not read this as prediction.",
-    }[state]  # fmt: skip
+    return text + _CONCLUSIONS[state]
 
 
 def _voxels(results: xr.Dataset) -> str:
@@ -122,7 +124,10 @@ def _voxels(results: xr.Dataset) -> str:
     passed = significant(results, layer)
     if passed is None:
         return ""
-    text = f"{passed.sum():,} of {passed.size:,} voxels ({percent(float(passed.mean()))}) pass a false discovery rate of 5%"
+    text = (
+        f"{passed.sum():,} of {passed.size:,} voxels ({percent(float(passed.mean()))}) pass a false "
+        "discovery rate of 5%"
+    )
     by_max = layer_table(results)["share_max"][layer]
     return (
         f"{text}, and {percent(by_max)} a familywise error rate of 5% (maximum over voxels)."
@@ -134,22 +139,24 @@ def _voxels(results: xr.Dataset) -> str:
 def _ceiling(results: xr.Dataset) -> str:
     known = "noise_ceiling_r" in results and np.isfinite(results["noise_ceiling_r"].values).any()
     if not known:
-        source = str(results.attrs.get("ceiling_source", ""))
-        why = f" ({source.removeprefix('unknown: ')})" if source else ""
-        return f"The noise ceiling is unknown{why}: how much of what could be predicted is predicted cannot be said."
+        why = f" ({ceiling_source(results)})" if ceiling_source(results) else ""
+        return (
+            f"The noise ceiling is unknown{why}: how much of what could be predicted is predicted cannot be "
+            "said."
+        )
     layer = headline_layer(results)
-    row = layer_table(results).loc[layer]
+    row: dict[str, float] = layer_table(results).T.to_dict()[layer]
     ceiling = mean_finite(np.asarray(results["noise_ceiling_r"].values, dtype=float)[kept(results)])
     unit = evaluation_unit(results)
     text = (
-        f"On {unit or 'the unit that repeats'} the mean r is {number(row['mean_evaluated'])} where the noise ceiling is "
-        f"{number(ceiling)} on average"
+        f"On {unit or 'the unit that repeats'} the mean r is {number(row['mean_evaluated'])} where the "
+        f"noise ceiling is {number(ceiling)} on average"
     )
     if not row["n_normalized"]:
         return f"{text}; no voxel's ceiling is high enough to divide by."
     return (
-        f"{text}; the mean ratio is {number(row['mean_normalized'])} over the {int(row['n_normalized']):,} voxels whose "
-        "ceiling is high enough to divide by."
+        f"{text}; the mean ratio is {number(row['mean_normalized'])} over the {int(row['n_normalized']):,} "
+        "voxels whose ceiling is high enough to divide by."
     )
 
 
@@ -167,18 +174,20 @@ def caveats(results: xr.Dataset) -> list[str]:
     layer, names = headline_layer(results), layer_names(results)
     if layer != SELECTED and len(names) > 1:
         notes.append(
-            f"{layer} was picked by the held-out score that is reported for it, so that score is optimistic. Its p compares "
-            "it with the best layer under each permutation. Choosing the layer inside the training folds avoids this."
+            f"{layer} was picked by the held-out score that is reported for it, so that score is "
+            "optimistic. Its p compares it with the best layer under each permutation. Choosing the layer "
+            "inside the training folds avoids this."
         )
     if len(names) > 1 and "p_value" in results:
         notes.append(
-            "p-values and false discovery rates hold within a layer; they are not corrected for the number of layers."
+            "p-values and false discovery rates hold within a layer; they are not corrected for the number "
+            "of layers."
         )
     notes += _ceiling_caveats(results) + _null_caveats(results) + _penalty_caveats(results)
     if "roi_r_lower" in results:
         notes.append(
-            "Intervals come from resampling stimuli or blocks of this one subject. They say how far other stimuli would "
-            "have moved the score, and nothing about other people."
+            "Intervals come from resampling stimuli or blocks of this one subject: they say how much the "
+            "score depends on which of them were shown, and nothing about other people."
         )
     if _regions_overlap(results):
         notes.append("Regions overlap: a voxel can count in more than one, so regions are not independent.")
@@ -194,14 +203,14 @@ def _regions_overlap(results: xr.Dataset) -> bool:
 
 
 def _ceiling_caveats(results: xr.Dataset) -> list[str]:
-    notes = []
+    notes: list[str] = []
     unit = evaluation_unit(results)
     if "noise_ceiling_r" not in results or not np.isfinite(results["noise_ceiling_r"].values).any():
         return notes
     if unit and unit != "single samples":
         notes.append(
-            f"The ceiling belongs to {unit}. Compare it with r on {unit}, not with r over single rows, which is lower "
-            "because single rows hold more noise."
+            f"The ceiling belongs to {unit}. Compare it with r on {unit}, not with r over single rows, "
+            "which is lower because single rows hold more noise."
         )
     text = "The ceiling is itself an estimate, so r / ceiling scatters and can exceed 1"
     low = low_ceiling(results)
@@ -215,7 +224,8 @@ def _null_caveats(results: xr.Dataset) -> list[str]:
     if not draws or draws >= 1000:
         return []
     return [
-        f"With {draws:,} permutations no p-value can be below {1 / (draws + 1):.2g}; voxels tie at that value."
+        f"With {draws:,} permutations no p-value can be below {1 / (draws + 1):.2g}; voxels tie at that "
+        "value."
     ]
 
 
@@ -226,6 +236,7 @@ def _penalty_caveats(results: xr.Dataset) -> list[str]:
     if not flagged:
         return []
     return [
-        f"More than {MANY_AT_EDGE:.0%} of voxels and folds chose a penalty at an end of the grid for {', '.join(flagged)}. "
-        "At the strong end that is what voxels without signal do; at the weak end a wider grid may fit better."
+        f"More than {MANY_AT_EDGE:.0%} of voxels and folds chose a penalty at an end of the grid for "
+        f"{', '.join(flagged)}. At the strong end that is what voxels without signal do; at the weak end a "
+        "wider grid may fit better."
     ]
