@@ -1,5 +1,7 @@
+import hashlib
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -102,8 +104,6 @@ def test_matrix_is_equal_in_another_process_and_with_more_threads() -> None:
         "print(hashlib.sha256(b''.join(a.tobytes() for a in sparse_projection(5000, 64, 9))).hexdigest())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    import hashlib
-
     here = hashlib.sha256(b"".join(part.tobytes() for part in sparse_projection(5000, 64, 9))).hexdigest()
     assert run.stdout.strip() == here
 
@@ -121,7 +121,7 @@ def test_entries_have_the_density_and_moments_of_li_2006() -> None:
     assert abs(per_column.mean() - 4) < 0.05
     assert abs(per_column.var() / per_column.mean() - 0.99) < 0.08
     assert abs(per_row.var() / per_row.mean() - 1) < 0.3
-    for start, stop in zip(indptr[:20], indptr[1:21], strict=True):
+    for start, stop in pairwise(indptr[:21]):
         assert (np.diff(indices[start:stop]) > 0).all()  # no entry twice
 
 

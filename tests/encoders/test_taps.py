@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from encoders.taps import tap_layers
-from tests.encoders.small_networks import (
+from tests.encoders.tapped_networks import (
     CompositeNet,
     InplaceNet,
     LoopNet,
