@@ -226,6 +226,11 @@ class TestSlices:
         early, late = make_set(), make_set()
         assert early.media_hash
         assert early[1:3].content_hash == late[1:3].content_hash
+        assert (
+            early[[3, 0]].media_hashes
+            == late[[3, 0]].media_hashes
+            == tuple(late.media_hashes[i] for i in (3, 0))
+        )
 
 
 class TestHashes:
@@ -275,10 +280,15 @@ class TestHashes:
         moved = [path.rename(tmp_path / "moved" / f"renamed{path.name}") for path in image_files]
         assert list(make_set(images=moved, texts=texts).media_hashes) == expected
 
-    def test_texts_do_not_run_into_each_other(self) -> None:
+    def test_neighbours_do_not_run_into_each_other(self) -> None:
         first = StimulusSet(["a", "b"], texts=["xy", "z"])
         second = StimulusSet(["a", "b"], texts=["x", "yz"])
         assert first.media_hash != second.media_hash
+        ids = [StimulusSet(["ab", "c"]), StimulusSet(["a", "bc"])]
+        assert ids[0].content_hash != ids[1].content_hash
+
+    def test_an_empty_text_is_not_no_text(self) -> None:
+        assert StimulusSet(["a"], texts=[""]).media_hash != StimulusSet(["a"]).media_hash
 
     @given(first=st.lists(st.text(max_size=3), max_size=3), second=st.lists(st.text(max_size=3), max_size=3))
     def test_media_hash_changes_iff_texts_change(self, first: list[str], second: list[str]) -> None:
