@@ -141,7 +141,7 @@ def ncsnr(repeats: ArrayLike) -> FloatArray:
     Returns
     -------
     (n_voxels,) array
-        0 where the signal variance comes out negative, infinite where repeats agree exactly, NaN as in
+        0 where the signal variance comes out negative, unbounded where repeats agree exactly, NaN as in
         `explainable_variance`.
 
     Raises

@@ -211,12 +211,15 @@ class UnitSums:
         scale = np.sqrt(np.where(known, y_spread * p_spread, np.nan))
         return (yp - y * p / n) / scale
 
-    def correlation_terms(self) -> FloatArray:
-        """Divide each correlation into one term a unit, (n_units, n_voxels), that sum to it; NaN if
-        constant."""
+    def correlation_terms(self, reference_r: FloatArray) -> FloatArray:
+        """Divide ``r - reference_r / 2`` into one term a unit, (n_units, n_voxels); NaN if constant.
+
+        Each term also carries the unit's share in the variance of the predictions: its influence on the
+        correlation, not only on the covariance.
+        """
         yy, pp, yp = (self._sums[i] for i in (2, 3, 4))
-        scale = np.sqrt(yy.sum(axis=0) * pp.sum(axis=0))
-        return yp / np.where(self._constant, np.nan, scale)
+        p_total = np.where(self._constant, np.nan, pp.sum(axis=0))
+        return yp / np.sqrt(yy.sum(axis=0) * p_total) - reference_r / 2 * pp / p_total
 
 
 def mean_by_roi(

@@ -269,7 +269,7 @@ def _segments_by_run(block_labels: ArrayLike, runs: ArrayLike) -> list[Segments]
     found = []
     for start, end in zip(run_starts, ends, strict=True):
         onsets = start + np.flatnonzero(begins[start:end])
-        found.append([(int(a), int(b - a)) for a, b in zip(onsets, np.r_[onsets[1:], end], strict=True)])
+        found.append([(int(a), int(b - a)) for a, b in zip(onsets, np.append(onsets, end)[1:], strict=True)])
     return found
 
 

@@ -71,7 +71,7 @@ def ridge_refit_null(
         Outer folds; each row is tested once.
     alphas : (n_folds, n_voxels) array
         Penalty of each fold and voxel, as chosen with the true pairing. That they stay is the one thing that
-        the refit does not redo.
+        the refit does not redo; it makes the test a little too strict where voxels respond to nothing.
     permutations : (n_permutations, n_samples) int array
         As `permute_blocks_within_runs` gives; rows of `X` are permuted.
     statistic : {"r", "r2"}
