@@ -23,6 +23,7 @@ class CorruptFeaturesError(ValueError):
     """A file of the feature store is missing, truncated or changed."""
 
     def __init__(self, path: Path, what: str, store: Path) -> None:
+        self.path = path
         super().__init__(
             f"{path} {what}; run FeatureStore({str(store)!r}).repair() and extract again: "
             "it removes what is damaged, and only that is computed anew"
@@ -106,16 +107,8 @@ class StoredLayer:
         self.chunk_size = 0
         if not self.exists:
             return
-        record = self._read(self.folder / "record.json", _RECORD_FIELDS)
-        self.identity, self.info = record["identity"], record["info"]
-        self.chunk_size, self.batch_size = record["chunk_size"], record["batch_size"]
-        self.n_stimuli = record["n_stimuli"]
-        self.outputs = [
-            StoredOutput(o["name"], tuple(o["dims"]), tuple(o["shape"]), o["padded"])
-            for o in record["outputs"]
-        ]
-        marks = sorted((self.folder / "finished").glob("*.json"))
-        self.finished = {int(path.stem): self._read(path, {"files"})["files"] for path in marks}
+        self._read_record()
+        self.finished = {int(path.stem): self._read(path, {"files"})["files"] for path in self._marks()}
         for files in self.finished.values():
             for name, mark in files.items():
                 path = self.folder / name
@@ -202,58 +195,67 @@ class StoredLayer:
             The description of an array is not readable or not that of the record; later, on reading, a chunk
             is missing, truncated or changed.
         """
-        opened = {}
-        for index, output in enumerate(self.outputs):
-            folder = self._array_path(index)
-            digests = {
-                name.partition("/")[2]: mark["sha256"]
-                for files in self.finished.values()
-                for name, mark in files.items()
-                if name.startswith(f"{folder.name}/")
-            }
-            try:
-                array = zarr.open_array(store=_CheckedStore(folder, self.store, digests), mode="r")
-            except (zarr.errors.ArrayNotFoundError, zarr.errors.MetadataError, ValueError, KeyError) as error:
-                raise CorruptFeaturesError(
-                    folder / ".zarray", "is missing or not readable", self.store
-                ) from error
-            if array.shape != output.shape or array.chunks[0] != self.chunk_size or array.dtype != "<f4":
-                raise CorruptFeaturesError(folder / ".zarray", "does not fit record.json", self.store)
-            opened[output.name] = array
-        return opened
+        digests: dict[str, str] = {
+            name: mark["sha256"] for files in self.finished.values() for name, mark in files.items()
+        }
+        return {output.name: self._open(index, digests) for index, output in enumerate(self.outputs)}
+
+    def _open(self, index: int, digests: Mapping[str, str]) -> zarr.Array:
+        folder, output = self._array_path(index), self.outputs[index]
+        of_array = {
+            name.removeprefix(f"{folder.name}/"): digest
+            for name, digest in digests.items()
+            if name.startswith(f"{folder.name}/")
+        }
+        try:
+            array = zarr.open_array(store=_CheckedStore(folder, self.store, of_array), mode="r")
+        except (zarr.errors.ArrayNotFoundError, zarr.errors.MetadataError, ValueError, KeyError) as error:
+            raise CorruptFeaturesError(
+                folder / ".zarray", "is missing or not readable", self.store
+            ) from error
+        if array.shape != output.shape or array.chunks[0] != self.chunk_size or array.dtype != "<f4":
+            raise CorruptFeaturesError(folder / ".zarray", "does not fit record.json", self.store)
+        return array
 
     def repair(self) -> list[Path]:
-        """Remove every finished chunk whose files are missing or changed, and return the files that were bad.
+        """Remove each finished chunk whose files are missing or changed, and return the files that were bad.
 
         A layer whose record or array description is not readable is removed as a whole.
         """
-        record = self.folder / "record.json"
         try:
-            outputs = self._read(record, _RECORD_FIELDS)["outputs"]
-            for index in range(len(outputs)):
-                zarr.open_array(store=str(self._array_path(index)), mode="r")
-        except (
-            CorruptFeaturesError,
-            zarr.errors.ArrayNotFoundError,
-            zarr.errors.MetadataError,
-            ValueError,
-            KeyError,
-        ):
+            self._read_record()
+            for index in range(len(self.outputs)):
+                self._open(index, {})
+        except CorruptFeaturesError as error:
             shutil.rmtree(self.folder)
-            return [record]
+            return [error.path]
         bad = []
-        for mark in sorted((self.folder / "finished").glob("*.json")):
+        for path in self._marks():
             try:
-                files = self._read(mark, {"files"})["files"]
+                files = self._read(path, {"files"})["files"]
                 wrong = [
                     self.folder / name for name, m in files.items() if not _is_whole(self.folder / name, m)
                 ]
             except CorruptFeaturesError:
-                wrong = [mark]
+                wrong = [path]
             if wrong:
-                mark.unlink()  # first: a chunk without a mark is to be done, whatever lies there
+                path.unlink()  # a chunk without a mark is to be done, whatever lies there
                 bad.extend(wrong)
         return bad
+
+    def _read_record(self) -> None:
+        record = self._read(self.folder / "record.json", _RECORD_FIELDS)
+        self.identity, self.info = record["identity"], record["info"]
+        self.chunk_size, self.batch_size = record["chunk_size"], record["batch_size"]
+        self.n_stimuli = record["n_stimuli"]
+        self.outputs = [
+            StoredOutput(each["name"], tuple(each["dims"]), tuple(each["shape"]), each["padded"])
+            for each in record["outputs"]
+        ]
+
+    def _marks(self) -> list[Path]:
+        # Digits first: a kill during writing leaves a temporary neighbour, whose name begins with a dot.
+        return sorted((self.folder / "finished").glob("[0-9]*.json"))
 
     def _read(self, path: Path, needed: set[str]) -> dict[str, Any]:
         try:
