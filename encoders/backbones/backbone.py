@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor, nn
 
-from encoders.backbones.fingerprint import fingerprint_module, module_state_key
+from encoders.backbones.fingerprint import combine_hashes, hash_architecture, hash_tensors, tensor_state
 from stimuli.files import unknown_name_message
 from stimuli.stimulus_set import StimulusSet
 
@@ -53,7 +53,7 @@ class Backbone:
     modality: Modality
     default_layers: tuple[str, ...]
     source: str
-    _fingerprints: dict[Any, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _tensor_hash: dict[Any, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def layer_names(self) -> list[str]:
         """Return the dotted names of all modules below the root, in the order of definition."""
@@ -70,7 +70,7 @@ class Backbone:
         if isinstance(names, str):
             raise TypeError(f"layers must be a list of names, got the string {names!r}; write [{names!r}]")
         known = self.layer_names()
-        for name in set(names).difference(known):
+        for name in sorted(set(names).difference(known)):
             hint = f"layer_names() of {self.name} lists them all"
             raise KeyError(unknown_name_message("layer", name, known, hint))
 
@@ -78,14 +78,15 @@ class Backbone:
     def fingerprint(self) -> str:
         """The sha256 over architecture, weights and preprocessing, as 64 hexadecimal digits.
 
-        It is computed once and again whenever a tensor of the module was changed in place or replaced.
+        It follows what is done to the module later. The weights, which take most of the time, are hashed once
+        and again when a tensor was replaced or changed in place; a change through ``tensor.data`` is not noticed.
         """
-        description = self.preprocess.describe()
-        key = (module_state_key(self.module), repr(description))
-        if key not in self._fingerprints:
-            self._fingerprints.clear()
-            self._fingerprints[key] = fingerprint_module(self.module, description)
-        return self._fingerprints[key]
+        state = tensor_state(self.module)
+        if state not in self._tensor_hash:
+            self._tensor_hash.clear()
+            self._tensor_hash[state] = hash_tensors(self.module)
+        architecture = hash_architecture(self.module)
+        return combine_hashes(architecture, self._tensor_hash[state], self.preprocess.describe())
 
     def describe(self) -> dict[str, Any]:
         """Return what belongs into the provenance of a result, as plain JSON values."""

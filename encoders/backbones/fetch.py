@@ -94,10 +94,11 @@ def fetch_weights(spec: str) -> Path:
         The download failed.
     """
     plan = plan_fetch(spec)
-    return _fetch_repository(plan) if plan.repository else _fetch_file(plan)
+    return download_repository(plan) if plan.repository else download_file(plan)
 
 
-def _fetch_file(plan: FetchPlan) -> Path:
+def download_file(plan: FetchPlan) -> Path:
+    """Fetch a single file to its target, unless it is there; an error as in `fetch_weights`."""
     import pooch
     import requests
 
@@ -125,7 +126,8 @@ def _fetch_file(plan: FetchPlan) -> Path:
 _ELSE = "get the file some other way and give load_backbone weights=PATH"
 
 
-def _fetch_repository(plan: FetchPlan) -> Path:
+def download_repository(plan: FetchPlan) -> Path:
+    """Fetch safetensors and settings of a repository into the hub's cache; errors as in `fetch_weights`."""
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

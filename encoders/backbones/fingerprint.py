@@ -1,5 +1,8 @@
 """One sha256 that says which network this is: architecture, settings, weights and preprocessing."""
 
+import argparse
+import dataclasses
+import enum
 import functools
 import hashlib
 import json
@@ -15,16 +18,19 @@ from torch import Tensor, nn
 _LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 _BOOKKEEPING = set(nn.Module().__dict__)  # hooks, the training flag, the registries of children and tensors
 _CONFIG_PROVENANCE = ("_name_or_path", "transformers_version")
+_CLASS_BOOKKEEPING = (
+    "__dict__",
+    "__weakref__",
+    "__module__",
+    "__doc__",
+    "__annotations__",
+    "__abstractmethods__",
+)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def fingerprint_module(module: nn.Module, preprocess_description: Mapping[str, Any] | None = None) -> str:
-    """Return the sha256 over a network and its preprocessing.
-
-    Covered are, for each submodule, its name, class and settings (numbers, strings, functions, tensors kept
-    as plain attributes; the code of classes defined outside the known libraries), the name, shape, type and
-    bytes of each parameter and buffer, a `config` if there is one, and `preprocess_description`. Equal in
-    every process. Code that a module calls outside its own class is not seen.
+    """Return the sha256 over a network and its preprocessing: what `Backbone.fingerprint` is.
 
     Parameters
     ----------
@@ -36,15 +42,35 @@ def fingerprint_module(module: nn.Module, preprocess_description: Mapping[str, A
     Returns
     -------
     str
-        64 hexadecimal digits.
+        64 hexadecimal digits, equal in every process.
+
+    Notes
+    -----
+    Covered are `hash_architecture`, `hash_tensors` and `preprocess_description`.
     """
-    digest = hashlib.sha256(b"cogmodels-backbone-1")
-    seen_classes: set[type] = set()
+    return combine_hashes(hash_architecture(module), hash_tensors(module), preprocess_description)
+
+
+def combine_hashes(architecture: str, tensors: str, preprocess_description: Mapping[str, Any] | None) -> str:
+    """Return the sha256 over the parts of a fingerprint."""
+    preprocessing = json.dumps(preprocess_description, sort_keys=True, default=str)
+    return hashlib.sha256(f"backbone 1\0{architecture}\0{tensors}\0{preprocessing}".encode()).hexdigest()
+
+
+def hash_architecture(module: nn.Module) -> str:
+    """Return the sha256 over everything about a network that is no parameter or buffer.
+
+    That is the name, class and settings of each submodule (numbers, strings, functions, configurations,
+    tensors kept as plain attributes), forward hooks, and the code of classes and functions that no known
+    library defines: an edited cell of a notebook gives another network. Code elsewhere is not seen.
+    """
+    digest = hashlib.sha256()
+    seen: set[type] = set()
     for name, child in module.named_modules():
         kind = type(child)
-        digest.update(f"\0module {name} {kind.__module__}.{kind.__qualname__}".encode())
-        if kind not in seen_classes:
-            seen_classes.add(kind)
+        digest.update(f"\0{name} {kind.__module__}.{kind.__qualname__}".encode())
+        if kind not in seen:
+            seen.add(kind)
             digest.update(_own_code(kind).encode())
         digest.update(_ADDRESS.sub("", child.extra_repr()).encode())
         settings = {key: value for key, value in vars(child).items() if key not in _BOOKKEEPING}
@@ -53,21 +79,25 @@ def fingerprint_module(module: nn.Module, preprocess_description: Mapping[str, A
         ):  # where a library loaded it from, and how it works inside, is no part of what it computes
             settings = {key: v for key, v in settings.items() if key[0] != "_" and key != "name_or_path"}
         digest.update(_canonical(settings).encode())
-    for name, tensor in _tensors(module):
-        digest.update(f"\0tensor {name} {_tensor_digest(tensor)}".encode())
-    digest.update(json.dumps(preprocess_description, sort_keys=True, default=str).encode())
+        hooks = [*child._forward_pre_hooks.values(), *child._forward_hooks.values()]
+        digest.update(_canonical([hook for hook in hooks if not _known(hook)]).encode())
     return digest.hexdigest()
 
 
-def module_state_key(module: nn.Module) -> tuple[Any, ...]:
+def hash_tensors(module: nn.Module) -> str:
+    """Return the sha256 over name, type, shape and bytes of parameters and buffers, also those not saved."""
+    digest = hashlib.sha256()
+    for name, tensor in _tensors(module):
+        digest.update(f"\0{name} {_tensor_digest(tensor)}".encode())
+    return digest.hexdigest()
+
+
+def tensor_state(module: nn.Module) -> tuple[Any, ...]:
     """Return a cheap key that changes when a tensor of `module` is replaced or changed in place."""
-    return tuple(
-        (name, tensor.data_ptr(), tensor._version, tensor.shape) for name, tensor in _tensors(module)
-    )
+    return tuple((name, each.data_ptr(), each._version, each.shape) for name, each in _tensors(module))
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Give parameters and buffers, those left out of the state dict too."""
     yield from module.named_parameters(remove_duplicate=False)
     yield from module.named_buffers(remove_duplicate=False)
 
@@ -80,6 +110,7 @@ def _tensor_digest(tensor: Tensor) -> str:
 
 def _canonical(value: Any) -> str:
     """Write a setting as text that is equal in every process; what has no such text gives its class only."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if value is None or isinstance(
         value, bool | int | float | complex | str | bytes | torch.dtype | torch.Size
     ):
@@ -95,36 +126,48 @@ def _canonical(value: Any) -> str:
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return f"{value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()}"
     if isinstance(value, functools.partial):
-        return f"partial({_canonical(value.func)},{_canonical(value.args)},{_canonical(value.keywords)})"
-    if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type):
-        name = f"{value.__module__}.{value.__qualname__}"
-        return name + (
-            _code(value.__code__) if isinstance(value, types.FunctionType) and not _known(value) else ""
-        )
+        return f"partial{_canonical([value.func, value.args, value.keywords])}"
+    if isinstance(value, enum.Enum):
+        return f"{kind}.{value.name}"
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType | types.MethodType | type):
+        return f"{value.__module__}.{value.__qualname__}{_code_of(value)}"
+    if isinstance(value, staticmethod | classmethod):
+        return _canonical(value.__func__)
+    if isinstance(value, property):
+        return _canonical([value.fget])
     if callable(getattr(value, "to_dict", None)):  # the configuration of a transformers model
         return _canonical({k: v for k, v in value.to_dict().items() if k not in _CONFIG_PROVENANCE})
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+    if isinstance(value, types.SimpleNamespace | argparse.Namespace) or dataclasses.is_dataclass(value):
+        return f"{kind}{_canonical(vars(value))}"
+    return f"<{kind}>"
 
 
 def _known(thing: Any) -> bool:
-    return (thing.__module__ or "").split(".")[0] in _LIBRARIES
+    return (getattr(thing, "__module__", None) or "").split(".")[0] in _LIBRARIES
 
 
 def _own_code(kind: type) -> str:
-    """Return the code of a class and its bases as far as no known library defines them.
-
-    Two classes of the same name, such as one cell of a notebook before and after an edit, differ here only.
-    """
-    functions = [
-        f"{base.__qualname__}.{name}{_code(value.__code__)}"
+    """Return what a class and its bases define, as far as no known library does."""
+    return ";".join(
+        f"{base.__qualname__}.{name}={_canonical(value)}"
         for base in kind.__mro__
         if base is not object and not _known(base)
         for name, value in sorted(vars(base).items())
-        if isinstance(value, types.FunctionType)
+        if name not in _CLASS_BOOKKEEPING
+    )
+
+
+def _code_of(value: Any) -> str:
+    function = getattr(value, "__func__", value)
+    if not isinstance(function, types.FunctionType) or _known(function):
+        return ""
+    cells = [cell.cell_contents for cell in function.__closure__ or () if cell.cell_contents is not value]
+    held = [each for each in cells if isinstance(each, bool | int | float | str | Tensor | np.ndarray)]
+    return _bytecode(function.__code__) + _canonical([function.__defaults__, function.__kwdefaults__, held])
+
+
+def _bytecode(code: types.CodeType) -> str:
+    constants = [
+        _bytecode(each) if isinstance(each, types.CodeType) else _canonical(each) for each in code.co_consts
     ]
-    return ";".join(functions)
-
-
-def _code(code: types.CodeType) -> str:
-    constants = [_code(c) if isinstance(c, types.CodeType) else _canonical(c) for c in code.co_consts]
     return f"({hashlib.sha256(code.co_code).hexdigest()},{code.co_names},{','.join(constants)})"
