@@ -82,6 +82,61 @@ def read_mask(path: Path) -> Mask:
     return Mask(np.nan_to_num(values) != 0, np.asarray(image.affine, dtype=np.float64))
 
 
+def read_mask_geometry(path: Path) -> VolumeGeometry:
+    """Place the voxels that a mask marks.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI file of three dimensions.
+
+    Returns
+    -------
+    VolumeGeometry
+        In C order of the indices.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, or marks no voxel.
+    """
+    mask = read_mask(path)
+    try:
+        return VolumeGeometry.from_mask(nibabel.Nifti1Image(mask.inside.astype(np.uint8), mask.affine))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_mask_in(path: Path, geometry: VolumeGeometry) -> NDArray[np.bool_]:
+    """Tell which voxels of a geometry a mask marks.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI file of three dimensions, in the grid of the geometry.
+    geometry : VolumeGeometry
+        Voxels.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_voxels,)
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged or in another grid.
+    """
+    mask = read_mask(path)
+    try:
+        return geometry.from_image(nibabel.Nifti1Image(mask.inside.astype(np.uint8), mask.affine)) != 0
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_series(path: Path, geometry: VolumeGeometry) -> NDArray[np.float32]:
     """Read the voxels of a geometry out of a series of volumes.
 
