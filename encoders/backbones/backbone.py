@@ -79,7 +79,8 @@ class Backbone:
         """The sha256 over architecture, weights and preprocessing, as 64 hexadecimal digits.
 
         It follows what is done to the module later. The weights, which take most of the time, are hashed once
-        and again when a tensor was replaced or changed in place; a change through ``tensor.data`` is not noticed.
+        and again when a tensor was replaced or changed in place; changes through ``tensor.data`` are
+        not seen.
         """
         state = tensor_state(self.module)
         if state not in self._tensor_hash:

@@ -42,7 +42,8 @@ def fingerprint_module(module: nn.Module, preprocess_description: Mapping[str, A
     Returns
     -------
     str
-        64 hexadecimal digits, equal in every process.
+        64 hexadecimal digits, equal in every process; for classes of your own, whose bytecode is covered, in
+        every process of one Python version.
 
     Notes
     -----
