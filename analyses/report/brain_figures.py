@@ -18,6 +18,12 @@ FSAVERAGE5_VERTICES = 10_242
 _NESTED_IN = (FSAVERAGE5_VERTICES, 40_962, 163_842)
 
 
+def can_be_drawn(geometry: SurfaceGeometry) -> bool:
+    """Tell whether a surface is fsaverage5, or a finer one that begins with its vertices."""
+    sizes = (geometry.n_vertices_left, geometry.n_vertices_right)
+    return geometry.space.startswith("fsaverage") and all(size in _NESTED_IN for size in sizes)
+
+
 @styled
 def brain_map(
     results: xr.Dataset,
@@ -75,6 +81,13 @@ def brain_map(
     if q is not None:
         passed[kept(results)] = q
     if isinstance(geometry, SurfaceGeometry):
+        if not can_be_drawn(geometry):
+            raise ValueError(
+                f"geometry is {geometry.space!r} with {geometry.n_vertices_left} and "
+                f"{geometry.n_vertices_right} vertices; fsaverage surfaces of "
+                f"{', '.join(map(str, _NESTED_IN))} vertices can be drawn. Open the GIFTI files in the run's "
+                "folder maps/ in a surface viewer instead."
+            )
         return _surface(drawn, geometry, colours)
     if space is not None and space.upper().startswith("MNI"):
         return _glass_brain(drawn, geometry, colours)
@@ -110,13 +123,6 @@ def _surface(values: np.ndarray, geometry: SurfaceGeometry, colours: MapColours)
     from nilearn.plotting import plot_surf
 
     hemispheres = dict(zip(("left", "right"), geometry.to_hemispheres(values), strict=True))
-    for side, on_surface in hemispheres.items():
-        if on_surface.size not in _NESTED_IN or not geometry.space.startswith("fsaverage"):
-            raise ValueError(
-                f"geometry is {geometry.space!r} with {on_surface.size} vertices on the {side}; fsaverage "
-                f"surfaces of {', '.join(map(str, _NESTED_IN))} vertices can be drawn. Open the GIFTI files "
-                "in the run's folder maps/ in a surface viewer instead."
-            )
     mesh = load_fsaverage("fsaverage5")["inflated"]
     sulci = load_fsaverage_data("fsaverage5", data_type="sulcal").data.parts
     views = ("lateral", "medial", "ventral")

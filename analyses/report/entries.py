@@ -10,9 +10,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from analyses.geometry import Geometry, SurfaceGeometry
-from analyses.report.brain_figures import MAPPED, brain_map
+from analyses.report.brain_figures import brain_map, can_be_drawn
 from analyses.report.choice_figures import penalties, selected_layers
 from analyses.report.figures import score_distribution, score_vs_ceiling
+from analyses.report.map_colours import MAPPED
 from analyses.report.reading import (
     SELECTED,
     ceiling_source,
@@ -144,10 +145,12 @@ def _map_missing(variable: str) -> Callable[[RunData], str]:
             return "The data set does not say where its voxels lie, so no map can be drawn."
         if not _known(run.results, variable):
             return "No voxel has a value to map."
-        if isinstance(run.geometry, SurfaceGeometry) and not run.geometry.space.startswith("fsaverage"):
+        if isinstance(run.geometry, SurfaceGeometry) and not can_be_drawn(run.geometry):
+            n_vertices = f"{run.geometry.n_vertices_left:,} and {run.geometry.n_vertices_right:,} vertices"
             return (
-                f"The vertices lie on {run.geometry.space!r}, and only fsaverage surfaces are drawn here; "
-                "the GIFTI files in the run's folder maps/ open in any surface viewer."
+                f"The values lie on {run.geometry.space!r} hemispheres of {n_vertices}. Only fsaverage surfaces of "
+                "10,242, 40,962 or 163,842 vertices are drawn here; the GIFTI files in the run's folder maps/ open "
+                "in any surface viewer."
             )
         return ""
 

@@ -118,6 +118,7 @@ def render_report(
         exclusions=[(reason, f"{count:,}") for reason, count in exclusions(results).items()],
         caveats=caveats(results),
         methods=methods_text(results, config, _versions(provenance)),
+        has_provenance=bool(provenance),
         open_facts=[("Data", data)] + [(_PARTS[key], rows) for key, rows in parts if key in _PARTS],
         folded_facts=[(key.capitalize(), rows) for key, rows in parts if key not in _PARTS],
     )

@@ -165,7 +165,8 @@ def _excluded(results: xr.Dataset) -> str:
     if counts.empty:
         return ""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-    return f"{counts.sum():,} voxels were left out before fitting: {reasons}."
+    n = int(counts.sum())
+    return f"{n:,} voxel{' was' if n == 1 else 's were'} left out before fitting: {reasons}."
 
 
 def caveats(results: xr.Dataset) -> list[str]:

