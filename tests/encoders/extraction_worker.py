@@ -20,7 +20,7 @@ from torch import Tensor
 from encoders.backbones.backbone import Backbone
 from encoders.extraction import extract_features
 from stimuli import StimulusSet
-from tests.encoders.tapped_networks import InplaceNet, RowsOfTable, seeded, table_backbone
+from tests.encoders.tapped_networks import BATCH_LENGTHS, InplaceNet, RowsOfTable, seeded, table_backbone
 
 LAYERS = ["norm", "conv2"]
 N_STIMULI, BATCH_SIZE, CHUNK_SIZE = 23, 2, 6
@@ -47,13 +47,10 @@ def make_backbone(seconds: float = 0.0) -> tuple[Backbone, StimulusSet]:
     ), stimuli
 
 
-def count_stimuli(backbone: Backbone) -> list[int]:
-    """Return a list that grows by the batch length with each pass."""
-    counts: list[int] = []
-    backbone.module.get_submodule("conv").register_forward_hook(
-        lambda _module, inputs, _output: counts.append(len(inputs[0]))
-    )
-    return counts
+def count_stimuli() -> list[int]:
+    """Return an empty list that grows by the length of each batch that goes through the network."""
+    BATCH_LENGTHS.clear()
+    return BATCH_LENGTHS
 
 
 def extract(folder: str, backbone: Backbone, stimuli: StimulusSet) -> dict[str, np.ndarray]:
@@ -86,7 +83,7 @@ def _kill_before(number: int) -> None:
 def _child(folder: str, milliseconds: str, kill_at: str, report: int) -> None:
     _kill_before(int(kill_at))
     backbone, stimuli = make_backbone(float(milliseconds) / 1000)
-    counts = count_stimuli(backbone)
+    counts = count_stimuli()
     extract(folder, backbone, stimuli)
     os.write(report, str(sum(counts)).encode())
 

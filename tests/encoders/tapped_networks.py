@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from encoders.backbones.backbone import Backbone
 from stimuli import StimulusSet
 
+# Kept by neither the network nor its class: what they hold is part of the fingerprint.
+BATCH_LENGTHS: list[int] = []
+
 
 class InplaceNet(nn.Module):
-    """Batch normalisation whose output the next layer overwrites; counts the stimuli that each part sees."""
+    """Batch normalisation whose output the next layer overwrites; notes the length of each batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,6 +27,7 @@ class InplaceNet(nn.Module):
         self.head = nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
+        BATCH_LENGTHS.append(len(x))
         x = self.conv2(self.act(self.norm(self.conv(x))))
         return self.head(self.drop(x.mean(dim=(2, 3))))
 

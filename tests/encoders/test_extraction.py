@@ -56,7 +56,9 @@ def assert_equal_to_plain_passes(backbone: Backbone, stimuli: StimulusSet, layer
         plain_layer_outputs(backbone.module, backbone.preprocess(stimuli, [row]), layers)
         for row in range(len(stimuli))
     ]
+    fingerprint = backbone.fingerprint
     features = extract_features(backbone, stimuli, layers, reduction="none", batch_size=3, progress=False)
+    assert replace(backbone).fingerprint == fingerprint  # computed afresh
     for layer in layers:
         for row, outputs in enumerate(alone):
             (expected,) = outputs[layer]

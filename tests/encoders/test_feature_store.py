@@ -97,7 +97,7 @@ def resume_and_compare(folder: Path, worker: Worker, expected: dict[str, np.ndar
     worker.start(folder)
     assert worker.wait() == (0, left)
     backbone, stimuli = make_backbone()
-    counts = count_stimuli(backbone)
+    counts = count_stimuli()
     assert_equal_bits(extract(str(folder), backbone, stimuli), expected)
     assert counts == []
 
@@ -158,7 +158,7 @@ def test_two_processes_share_the_work(
     while not any(tmp_path.glob("*/finished/000001.json")):
         time.sleep(0.01)
     backbone, stimuli = make_backbone()
-    counts = count_stimuli(backbone)
+    counts = count_stimuli()
     features = extract(str(tmp_path), backbone, stimuli)  # waits for the other
     assert worker.wait() == (0, N_STIMULI)
     assert counts == []
@@ -180,7 +180,7 @@ def test_interrupt_keeps_finished_chunks_and_other_sizes_change_nothing(
     with pytest.raises(KeyboardInterrupt):
         extract(str(tmp_path), broken, stimuli)
     assert finished_by_both_layers(tmp_path) == {"000000.json", "000001.json"}
-    counts = count_stimuli(backbone)
+    counts = count_stimuli()
     features = extract_features(
         backbone,
         stimuli,
@@ -204,7 +204,7 @@ def run(backbone: Backbone, stimuli: StimulusSet, folder: Path, **arguments: obj
 def test_store_gives_what_memory_gives_and_needs_no_second_pass(tmp_path: Path) -> None:
     backbone, stimuli = make_backbone()
     in_memory = run(backbone, stimuli, tmp_path, store=None, layers=["norm", "conv2"])
-    counts = count_stimuli(backbone)
+    counts = count_stimuli()
     run(backbone, stimuli, tmp_path)
     assert sum(counts) == N_STIMULI
     both = run(backbone, stimuli, tmp_path, layers=["norm", "conv2"])  # one layer is there, one is new
@@ -235,7 +235,7 @@ def test_padded_tokens_come_back_with_their_mask(tmp_path: Path) -> None:
 
 def test_features_of_another_cause_are_never_served(tmp_path: Path) -> None:
     backbone, stimuli = make_backbone()
-    counts = count_stimuli(backbone)
+    counts = count_stimuli()
     run(backbone, stimuli, tmp_path)
 
     def assert_computed(of: StimulusSet = stimuli, **arguments: object) -> None:
@@ -330,7 +330,7 @@ def test_damage_is_named_and_only_it_is_computed_anew(tmp_path: Path, what: str,
     store = FeatureStore(tmp_path)
     assert store.repair() == (path,)
     assert store.repair() == ()
-    counts = count_stimuli(backbone)
+    counts = count_stimuli()
     np.testing.assert_array_equal(run(backbone, stimuli, tmp_path)["conv2"][:], expected)
     assert sum(counts) == recomputed
 
