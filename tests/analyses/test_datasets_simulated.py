@@ -119,18 +119,18 @@ def test_gaussian_fields_have_their_centre_and_width() -> None:
 
 
 def test_default_subject_can_be_fitted_from_its_own_features() -> None:
-    data = load_dataset("simulated", n_stimuli=1500, n_voxels=8, noise_ceiling_r=0.95, kind="averages")
-    layer = data.truth["features"][data.truth["layer"]].reshape(1500, -1)
+    data = load_dataset("simulated", n_stimuli=700, n_voxels=8, noise_ceiling_r=0.95, kind="averages")
+    layer = data.truth["features"][data.truth["layer"]].reshape(700, -1)
     assert np.allclose(layer @ data.truth["weights"] + data.truth["intercept"], data.truth["signal"])
     # A ridge that knows nothing of receptive fields predicts new images near the ceiling; pixels do not.
     r = {}
     for name, values in data.truth["features"].items():
-        X = values.reshape(1500, -1)
+        X = values.reshape(700, -1)
         X = (X - X.mean(axis=0)) / X.std(axis=0)
         Y = data.responses.values.astype(float)
-        A, B = X[:1200], Y[:1200]
+        A, B = X[:600], Y[:600]
         weights = np.linalg.solve(A.T @ A + 50 * np.eye(A.shape[1]), A.T @ (B - B.mean(axis=0)))
-        r[name] = _columnwise_r(X[1200:] @ weights, Y[1200:]).mean()
+        r[name] = _columnwise_r(X[600:] @ weights, Y[600:]).mean()
     assert r["gabor"] > 0.85
     assert r["gabor"] > r["pixels"] + 0.3
 
