@@ -148,9 +148,9 @@ def _map_missing(variable: str) -> Callable[[RunData], str]:
         if isinstance(run.geometry, SurfaceGeometry) and not can_be_drawn(run.geometry):
             n_vertices = f"{run.geometry.n_vertices_left:,} and {run.geometry.n_vertices_right:,} vertices"
             return (
-                f"The values lie on {run.geometry.space!r} hemispheres of {n_vertices}. Only fsaverage surfaces of "
-                "10,242, 40,962 or 163,842 vertices are drawn here; the GIFTI files in the run's folder maps/ open "
-                "in any surface viewer."
+                f"The values lie on {run.geometry.space!r} hemispheres of {n_vertices}. Only fsaverage "
+                "surfaces of 10,242, 40,962 or 163,842 vertices are drawn here; the GIFTI files in the "
+                "run's folder maps/ open in any surface viewer."
             )
         return ""
 
