@@ -239,14 +239,12 @@ def split_half(repeats: ArrayLike, n_splits: int = 20, seed: int = 0) -> SplitHa
     r, corrected = np.zeros(n_voxels), np.zeros(n_voxels)
     for columns in _voxel_chunks(values.shape):
         chunk = _centred(values[:, :, columns])
-        constant = _is_constant(values[:, :, columns])
         half = np.isfinite(chunk).sum(axis=0) // 2
         for order in orders:
             drawn = np.take_along_axis(chunk, order[:, :, None], axis=0)
             present = np.isfinite(drawn)
             first = present & (present.cumsum(axis=0) <= half)
             draw = _correlation(_mean_where(drawn, first), _mean_where(drawn, present & ~first))
-            draw[constant] = np.nan
             with np.errstate(divide="ignore"):
                 r[columns] += draw / n_splits
                 corrected[columns] += np.clip(2 * draw / (1 + draw), -1, 1) / n_splits
