@@ -6,10 +6,13 @@ import sys
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from analyses.cli import data, fit, listing, prediction
 from cogmodels import __version__
+
+_INTERRUPTED = 130  # what a shell reports for Ctrl-C, and typer too
 
 app = typer.Typer(
     name="cogmodels",
@@ -42,18 +45,32 @@ def _options(
     """Take options that belong to no sub-command."""
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends with a message and exit status 2, Ctrl-C with 130."""
     console = Console(stderr=True, highlight=False)
     try:
-        app()
-    except KeyboardInterrupt:
-        console.print(
-            "\nInterrupted. What was finished is kept: run the same command with --resume to go on.", markup=False
-        )
-        sys.exit(130)
+        status = app(arguments, standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        status = _INTERRUPTED
+    except typer.TyperException as error:
+        error.show()
+        status = error.exit_code
     except (ValueError, KeyError, OSError, ImportError) as error:
-        # str() of a KeyError quotes its message; the argument itself does not.
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        console.print(f"cogmodels: {message}", style="red", markup=False)
-        sys.exit(2)
+        console.print(f"cogmodels: {_describe(error)}", style="red", markup=False)
+        status = 2
+    if status == _INTERRUPTED:
+        console.print(
+            "\nInterrupted. What was finished is kept: run the same command with --resume to go on.",
+            markup=False,
+        )
+    sys.exit(status)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
+            for problem in error.errors()
+        )
+    # str() of a KeyError quotes its message; the argument itself does not.
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

@@ -12,16 +12,33 @@ _Name = Annotated[str, typer.Argument(help="A dataset's name; see `cogmodels lis
 
 
 @app.command()
-def fetch(name: _Name) -> None:
+def fetch(
+    name: _Name,
+    subject: Annotated[str | None, typer.Option(help="One subject or session; all when left out.")] = None,
+) -> None:
     """Download a dataset from its home into the cache, checked by sha256."""
     from analyses.datasets import fetch_dataset
 
-    typer.echo(str(fetch_dataset(name)))
+    for file in fetch_dataset(name, subject):
+        typer.echo(str(file))
 
 
 @app.command()
 def path(name: _Name) -> None:
-    """Print the folder that a dataset is read from."""
-    from analyses.datasets import dataset_path
+    """Print where a dataset's files lie: one line a file that is found, the others counted."""
+    from analyses.datasets import dataset_info
+    from analyses.datasets.download import find_file, search_folders
 
-    typer.echo(str(dataset_path(name)))
+    info = dataset_info(name)
+    if not info.folder:
+        typer.echo(f"{name} comes with the package and needs no fetching")
+        return
+    found = [file for file in (find_file(info, entry.path) for entry in info.files) if file is not None]
+    for file in found:
+        typer.echo(str(file))
+    missing = len(info.files) - len(found)
+    if missing or not info.files:
+        folders = " or ".join(str(folder) for folder in search_folders(info))
+        typer.echo(
+            f"{missing or 'all'} files of {name} are not here yet; they are looked for in {folders}", err=True
+        )

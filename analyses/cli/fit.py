@@ -9,7 +9,9 @@ import numpy as np
 import typer
 from rich.console import Console
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the run: new or empty, or the same run's with --resume.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the run: new or empty, or the same run's with --resume.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
 
 
@@ -22,8 +24,12 @@ def demo(out: Out = Path("runs/demo"), resume: Resume = False) -> None:
 
 def fit(
     out: Out,
-    dataset: Annotated[str | None, typer.Option(help="A dataset's name; see `cogmodels list datasets`.")] = None,
-    data: Annotated[Path | None, typer.Option(help="A folder of your own data; see docs/your-own-data.md.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A dataset's name; see `cogmodels list datasets`.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of your own data; see docs/your-own-data.md.")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="A whole run by name; the other choices are then taken from it.")
     ] = None,
@@ -35,29 +41,39 @@ def fit(
     weights: Annotated[
         str | None, typer.Option(help="Weights of the backbones: 'cache', 'random', or a safetensors file.")
     ] = None,
-    layers: Annotated[str | None, typer.Option(help="Comma-separated layer names; the backbone's own when left out.")]
-    = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Comma-separated layer names; the backbone's own when left out.")
+    ] = None,
     reduction: Annotated[
-        str | None, typer.Option(help="How a layer becomes one row a stimulus: flatten, mean, cls, grid:4, ...")
+        str | None,
+        typer.Option(help="How a layer becomes one row a stimulus: flatten, mean, cls, grid:4, ..."),
     ] = None,
     image_size: Annotated[
         str | None, typer.Option(help="Side in pixels that images are resized to, or 'native'.")
     ] = None,
     encoder: Annotated[str, typer.Option(help="Encoding model; see `cogmodels list encoders`.")] = "ridge",
     alphas: Annotated[
-        str | None, typer.Option(help="Ridge penalties: '1,10,100', or 'LOWEST:HIGHEST:NUMBER' spaced by ratio.")
+        str | None,
+        typer.Option(help="Ridge penalties: '1,10,100', or 'LOWEST:HIGHEST:NUMBER' spaced by ratio."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="'cv', or 'published': the dataset's own test set.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="'cv', or 'published': the dataset's own test set.")
+    ] = None,
     folds: Annotated[int | None, typer.Option(help="Outer folds; one run at a time for time series.")] = None,
     inner_folds: Annotated[int | None, typer.Option(help="Folds that choose penalty and layer.")] = None,
     group_by: Annotated[str | None, typer.Option(help="What stays whole: auto, run, stimulus, none.")] = None,
-    delays: Annotated[str | None, typer.Option(help="FIR delays of a time series, in volumes: '1,2,3,4'.")] = None,
-    scale_features: Annotated[bool, typer.Option("--scale-features", help="Standardise features in each fold.")]
-    = False,
+    delays: Annotated[
+        str | None, typer.Option(help="FIR delays of a time series, in volumes: '1,2,3,4'.")
+    ] = None,
+    scale_features: Annotated[
+        bool, typer.Option("--scale-features", help="Standardise features in each fold.")
+    ] = False,
     null: Annotated[str | None, typer.Option(help="auto, refit, held_out or none.")] = None,
     permutations: Annotated[int | None, typer.Option(help="Draws of the null.")] = None,
     bootstraps: Annotated[int | None, typer.Option(help="Draws of the bootstrap interval.")] = None,
-    within: Annotated[str | None, typer.Option(help="Stimulus attribute to score within, such as 'digit'.")] = None,
+    within: Annotated[
+        str | None, typer.Option(help="Stimulus attribute to score within, such as 'digit'.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, null and bootstrap.")] = None,
     device: Annotated[str | None, typer.Option(help="'cpu', 'cuda' or 'cuda:1'.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Stimuli a forward pass.")] = None,
@@ -101,7 +117,9 @@ def fit(
             spaces = [space | {"weights": weights} for space in base["spaces"]]
     else:
         if not spaces:
-            raise ValueError("--backbone is missing: name one, such as efficientnet_lite0, minilm, pixels or onehot")
+            raise ValueError(
+                "--backbone is missing: name one, such as efficientnet_lite0, minilm, pixels or onehot"
+            )
         base = {"dataset": dataset if dataset is not None else str(data)}
     if spaces:
         chosen["spaces"] = spaces

@@ -91,7 +91,8 @@ def run_encoding(
     null_kind(config)
     _check_within(config, dataset)
     encoder = make_encoder(config)
-    opened = open_backbones(config, backbones)
+    opened = open_backbones(config, dataset.stimuli, backbones)
+    dataset.stimuli.verify()
     claim_run_folder(out, config, resume=resume)
     if (out / RESULTS).exists():
         return _finish(out, read_netcdf(out / RESULTS))
@@ -251,4 +252,3 @@ def _write_maps(out: Path, dataset: Dataset, results: xr.Dataset) -> None:
         if name in row:
             write_brain_map(row[name].values, dataset.geometry, out / "maps", name)
     write_brain_map(results["noise_ceiling_r"].values, dataset.geometry, out / "maps", "noise_ceiling_r")
-

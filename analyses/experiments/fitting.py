@@ -46,7 +46,11 @@ def _ridge(config: EncodingConfig) -> RidgeEncoder:
     """Ridge regression, a penalty per voxel chosen by inner cross-validation."""
     grid = {} if config.alphas is None else {"alphas": config.alphas}
     return RidgeEncoder(
-        **grid, cv=config.inner_folds, scale_features=config.scale_features, device=config.device, dtype=config.dtype
+        **grid,
+        cv=config.inner_folds,
+        scale_features=config.scale_features,
+        device=config.device,
+        dtype=config.dtype,
     )
 
 
@@ -76,28 +80,39 @@ def one_hot(stimuli: StimulusSet, attribute: str | None = None) -> tuple[np.ndar
         values = np.asarray(stimuli.stimulus_ids)
     else:
         if attribute not in stimuli.attributes.columns:
-            raise KeyError(unknown_name_message("stimulus attribute", attribute, list(stimuli.attributes.columns)))
+            raise KeyError(
+                unknown_name_message("stimulus attribute", attribute, list(stimuli.attributes.columns))
+            )
         values = stimuli.attributes[attribute].astype(str).to_numpy()
     columns, codes = np.unique(values, return_inverse=True)
     return np.eye(len(columns), dtype=np.float32)[codes], [str(column) for column in columns]
 
 
 def open_backbones(
-    config: EncodingConfig, given: Mapping[str, Backbone] | None = None
+    config: EncodingConfig, stimuli: StimulusSet, given: Mapping[str, Backbone] | None = None
 ) -> dict[str, Backbone]:
-    """Load the backbones that the configuration's spaces name, and check their layers.
+    """Load the backbones that the configuration's spaces name, and check their layers against the stimuli.
 
     Parameters
     ----------
     config : EncodingConfig
+    stimuli : StimulusSet
     given : mapping of str to Backbone, optional
         Backbones of the user's own, by the name that a space gives as `backbone`.
     """
     backbones = {}
     for space in config.spaces:
         if is_one_hot(space):
+            one_hot(stimuli, space.backbone.partition(":")[2] or None)
             continue
-        backbones[space.name] = open_backbone(space, config, given)
+        backbone = open_backbone(space, config, given)
+        if not (stimuli.has_images if backbone.modality == "image" else stimuli.has_texts):
+            has = "texts" if stimuli.has_texts else "images"
+            raise ValueError(
+                f"{space.backbone} takes {backbone.modality}s, and the stimuli of {config.dataset} are {has}; choose a"
+                " backbone for them (cogmodels list backbones)"
+            )
+        backbones[space.name] = backbone
     return backbones
 
 
@@ -107,10 +122,14 @@ def open_backbone(
     """Load one space's backbone, or take it from `given`, with the image size that the space asks for."""
     backbone = (given or {}).get(space.backbone)
     if backbone is None:
-        backbone = load_backbone(space.backbone, weights=space.weights, seed=config.seed, device=config.device)
+        backbone = load_backbone(
+            space.backbone, weights=space.weights, seed=config.seed, device=config.device
+        )
     if space.image_size_px is not None:
         if not isinstance(backbone.preprocess, ImagePreprocess):
-            raise ValueError(f"image_size_px={space.image_size_px!r}: {space.backbone} takes no images by ImagePreprocess")
+            raise ValueError(
+                f"image_size_px={space.image_size_px!r}: {space.backbone} takes no images by ImagePreprocess"
+            )
         size = space.image_size_px
         resize = None if size == "native" else (size, size)
         backbone = replace(backbone, preprocess=replace(backbone.preprocess, resize=resize, crop=None))

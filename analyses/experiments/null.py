@@ -46,7 +46,9 @@ class Null:
         per_voxel = np.stack(
             [permutation_p_values(row, self.r[:, layer]) for layer, row in enumerate(observed)]
         )
-        by_max = np.stack([max_statistic_p_values(row, self.r[:, layer]) for layer, row in enumerate(observed)])
+        by_max = np.stack(
+            [max_statistic_p_values(row, self.r[:, layer]) for layer, row in enumerate(observed)]
+        )
         return per_voxel, by_max
 
 
@@ -93,7 +95,9 @@ def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[n
         runs = np.zeros(len(index), dtype=np.int64) if design.runs is None else design.runs
         strata = np.unique(np.stack([runs, tested]), axis=1, return_inverse=True)[1].ravel()
         order = np.argsort(strata, kind="stable")
-        drawn_in_order = permute_blocks_within_runs(np.arange(len(order)), strata[order], n_permutations, seed)
+        drawn_in_order = permute_blocks_within_runs(
+            np.arange(len(order)), strata[order], n_permutations, seed
+        )
         drawn = np.empty_like(drawn_in_order)
         drawn[:, order] = order[drawn_in_order]
         return drawn, "trials within runs" if design.runs is not None else "stimuli"
@@ -140,7 +144,9 @@ def compute_null(
 
     def score(rows: np.ndarray) -> np.ndarray:
         if kind == "held_out":
-            return np.stack([correlation_score(measured, predictions[label][rows[tested]]) for label in labels])
+            return np.stack(
+                [correlation_score(measured, predictions[label][rows[tested]]) for label in labels]
+            )
         shown = design.stimulus_index[rows]
         permuted = _refit(design, features, encoder, shown, with_selected=SELECTED in predictions)
         return np.stack([correlation_score(measured, permuted[label][tested]) for label in labels])

@@ -36,10 +36,7 @@ def assemble_results(
     held_out = [values[tested] for values in predictions.values()]
     r = np.stack([correlation_score(measured, values) for values in held_out])
     evaluated = np.stack(
-        [
-            correlation_score(units.average(design.Y), units.average(values))
-            for values in predictions.values()
-        ]
+        [correlation_score(units.average(design.Y), units.average(values)) for values in predictions.values()]
     )
     per_voxel = {
         "r": r,
@@ -88,9 +85,7 @@ def assemble_results(
         "roi": list(dataset.rois),
         "neuroid_id": ("neuroid", dataset.responses["neuroid_id"].values.astype(str)),
     }
-    return xr.Dataset(
-        variables, coordinates, _attributes(dataset, design, config, fitted, units, null)
-    )
+    return xr.Dataset(variables, coordinates, _attributes(dataset, design, config, fitted, units, null))
 
 
 def example_predictions(

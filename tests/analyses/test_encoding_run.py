@@ -57,14 +57,23 @@ def test_ceiling_belongs_to_stimulus_averages(trials_run: tuple[Path, xr.Dataset
     expected = signal_variance / (signal_variance + 0.25 / 2)
     found = results["explainable_variance"].values
     np.testing.assert_allclose(found[:6], expected[:6], atol=0.15)
-    assert results["r_evaluated"].sel(layer="pixels:pixels").values[:6].mean() > results["r"].sel(
-        layer="pixels:pixels"
-    ).values[:6].mean()
+    assert (
+        results["r_evaluated"].sel(layer="pixels:pixels").values[:6].mean()
+        > results["r"].sel(layer="pixels:pixels").values[:6].mean()
+    )
 
 
 def test_run_folder_holds_what_is_promised(trials_run: tuple[Path, xr.Dataset]) -> None:
     out, results = trials_run
-    for name in ("config.json", "results.nc", "predictions.nc", "provenance.json", "report.html", "encoder", "features"):
+    for name in (
+        "config.json",
+        "results.nc",
+        "predictions.nc",
+        "provenance.json",
+        "report.html",
+        "encoder",
+        "features",
+    ):
         assert (out / name).exists(), name
     assert list((out / "figures").glob("*.png"))
     assert not (out / "checkpoints").exists()
@@ -74,13 +83,17 @@ def test_run_folder_holds_what_is_promised(trials_run: tuple[Path, xr.Dataset]) 
     assert load_backbone("pixels").fingerprint in json.dumps(provenance)
     roi = results["roi_r"].sel(layer="pixels:pixels")
     assert float(roi.sel(roi="planted")) > 0.3 > float(roi.sel(roi="noise"))
-    lower, upper = (results[f"roi_r_{side}"].sel(layer="pixels:pixels", roi="planted") for side in ("lower", "upper"))
+    lower, upper = (
+        results[f"roi_r_{side}"].sel(layer="pixels:pixels", roi="planted") for side in ("lower", "upper")
+    )
     assert float(lower) < float(roi.sel(roi="planted")) < float(upper)
 
 
 def test_time_series_finds_delayed_preference(tmp_path: Path) -> None:
     series = time_series()
-    results = run_encoding(config(ONE_HOT, delays_volumes=(1, 2, 3)), tmp_path / "run", dataset=series, progress=False)
+    results = run_encoding(
+        config(ONE_HOT, delays_volumes=(1, 2, 3)), tmp_path / "run", dataset=series, progress=False
+    )
     r = results["r"].sel(layer="onehot").values
     assert r[:5].min() > 0.2
     assert np.abs(r[5:]).max() < 0.15
@@ -106,15 +119,17 @@ def test_predictions_for_new_stimuli_are_the_encoders(trials_run: tuple[Path, xr
     out, _ = trials_run
     new = trials(seed=5).stimuli
     predicted = predict_run(out, new, progress=False)
-    pixels = np.stack([new.image(i) for i in range(len(new))]).transpose(0, 3, 1, 2).reshape(len(new), -1) / 255
-    encoder = load_encoder(out / "encoder")
-    np.testing.assert_allclose(
-        predicted.values, pixels @ encoder.coef_ + encoder.intercept_, atol=1e-4
+    pixels = (
+        np.stack([new.image(i) for i in range(len(new))]).transpose(0, 3, 1, 2).reshape(len(new), -1) / 255
     )
+    encoder = load_encoder(out / "encoder")
+    np.testing.assert_allclose(predicted.values, pixels @ encoder.coef_ + encoder.intercept_, atol=1e-4)
     assert predicted.dims == ("stimulus", "neuroid")
 
 
-def test_finished_run_is_not_overwritten_and_other_runs_are_refused(trials_run: tuple[Path, xr.Dataset]) -> None:
+def test_finished_run_is_not_overwritten_and_other_runs_are_refused(
+    trials_run: tuple[Path, xr.Dataset],
+) -> None:
     out, _ = trials_run
     before = (out / "results.nc").read_bytes()
     same = config(PIXELS, FeatureSpace(backbone="onehot:half", label="half"), within="half")
@@ -158,7 +173,10 @@ def test_bad_voxels_are_left_out_and_counted(tmp_path: Path) -> None:
 def test_all_voxels_bad_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none of 12 voxels.*12 constant"):
         run_encoding(
-            config(PIXELS), tmp_path / "run", dataset=with_values(trials(), lambda v: v.fill(1)), progress=False
+            config(PIXELS),
+            tmp_path / "run",
+            dataset=with_values(trials(), lambda v: v.fill(1)),
+            progress=False,
         )
     assert not (tmp_path / "run").exists()
 

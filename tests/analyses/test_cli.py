@@ -1,0 +1,171 @@
+"""The command line: what it prints, how it fails, and a whole run of each command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+from analyses.cli import main
+from analyses.cli.fit import parse_alphas
+
+
+def cogmodels(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "analyses.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(Path.cwd())},
+    )
+
+
+def make_own_folder(folder: Path, n_stimuli: int = 40, n_voxels: int = 8) -> Path:
+    generator = np.random.default_rng(0)
+    (folder / "stimuli").mkdir(parents=True)
+    images = generator.integers(0, 256, (n_stimuli, 8, 8, 3), dtype=np.uint8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / "stimuli" / f"s{number:02}.png")
+    pixels = images.reshape(n_stimuli, -1) / 255
+    responses = (pixels - 0.5) @ generator.standard_normal((pixels.shape[1], n_voxels))
+    responses += 0.3 * generator.standard_normal(responses.shape)
+    np.save(folder / "responses.npy", responses.astype(np.float32))
+    rows = "\n".join(f"s{number:02},{number % 4}" for number in range(n_stimuli))
+    (folder / "trials.csv").write_text(f"stimulus_id,run\n{rows}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("cli")
+    data = make_own_folder(root / "data")
+    quick = ("--permutations", "19", "--bootstraps", "20", "--alphas", "0.1:100:4", "--folds", "4")
+    done = cogmodels("fit", "--data", str(data), "--backbone", "pixels", *quick, "--out", str(root / "run"))
+    assert done.returncode == 0, done.stderr
+    assert "Held-out r" in done.stdout
+    return data, root / "run"
+
+
+def test_fit_predict_and_report_on_ones_own_folder(own_run: tuple[Path, Path]) -> None:
+    data, run = own_run
+    with xr.open_dataset(run / "results.nc", engine="h5netcdf") as results:
+        assert float(results["r"].mean()) > 0.3
+        assert results.attrs["grouping"] == "runs"
+    done = cogmodels("predict", str(run), "--stimuli", str(data / "stimuli"))
+    assert done.returncode == 0, done.stderr
+    with xr.open_dataset(run / "predicted.nc", engine="h5netcdf") as predicted:
+        assert predicted["predicted"].shape == (40, 8)
+        # The encoder was fitted to these images, so that it follows what was measured.
+        measured = np.load(data / "responses.npy")
+        assert np.corrcoef(predicted["predicted"].values[:, 0], measured[:, 0])[0, 1] > 0.8
+    (run / "report.html").unlink()
+    assert cogmodels("report", str(run)).returncode == 0
+    assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_second_fit_into_the_same_folder_is_refused(own_run: tuple[Path, Path]) -> None:
+    data, run = own_run
+    done = cogmodels("fit", "--data", str(data), "--backbone", "pixels", "--out", str(run))
+    assert done.returncode == 2
+    assert "another run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "digits96", "--backbone", "pixels"), "digits69"),
+        (("--dataset", "haxby-slice"), "--backbone is missing"),
+        (("--backbone", "pixels"), "exactly one of"),
+        (("--dataset", "haxby-slice", "--backbone", "pixle"), "pixels"),
+        (
+            ("--dataset", "haxby-slice", "--backbone", "minilm", "--layers", "encoder.layer.6"),
+            "encoder.layer.1",
+        ),
+        (("--dataset", "haxby-slice", "--backbone", "pixels"), "image"),
+        (("--dataset", "haxby-slice", "--backbone", "onehot", "--delays", "-1"), "delays_volumes"),
+        (("--dataset", "haxby-slice", "--backbone", "onehot", "--split", "half"), "published"),
+        (("--dataset", "haxby-slice", "--backbone", "onehot", "--folds", "13"), "13"),
+        (("--dataset", "haxby-slice", "--backbone", "onehot", "--alphas", "lots"), "LOWEST:HIGHEST:NUMBER"),
+        (
+            (
+                "--preset",
+                "dem",
+            ),
+            "demo",
+        ),
+        (("--data", "nowhere", "--backbone", "pixels"), "nowhere"),
+    ],
+)
+def test_bad_arguments_end_with_one_clear_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *arguments, "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err.replace("\n", "")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("list", "datasets"), "haxby-slice"),
+        (("list", "encoders"), "ridge"),
+        (("list", "backbones", "torchvision/resnet1*"), "torchvision/resnet18"),
+        (("list", "presets"), "demo"),
+        (("data", "path", "haxby-slice"), "comes with the package"),
+        (("--version",), "cogmodels 0."),
+        (("fit", "--help"), "--backbone"),
+    ],
+)
+def test_what_there_is_can_be_asked(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 0
+    assert expected in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "analyses.cli",
+        "fit",
+        "--dataset",
+        "haxby-slice",
+        "--backbone",
+        "onehot",
+    ]
+    command += ["--permutations", "40", "--bootstraps", "20", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run" / "checkpoints").glob("null*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    done = cogmodels(*command[3:], "--resume")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_penalties_are_read() -> None:
+    assert parse_alphas("1,10") == (1.0, 10.0)
+    np.testing.assert_allclose(parse_alphas("1:100:3"), (1, 10, 100))
+    with pytest.raises(ValueError, match="--alphas"):
+        parse_alphas("1:100")
