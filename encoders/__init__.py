@@ -1,7 +1,14 @@
 """Backbones, features, solvers and encoding models."""
 
-from encoders.backbones.backbone import Backbone
-from encoders.backbones.registry import list_backbones, load_backbone, register_backbone
+from encoders.backbones import (
+    Backbone,
+    ImagePreprocess,
+    TextPreprocess,
+    fetch_weights,
+    list_backbones,
+    load_backbone,
+    register_backbone,
+)
 from encoders.cross_validation import cross_validate, cross_validate_layers, make_folds
 from encoders.estimators.ridge import RidgeEncoder
 from encoders.extraction import Features, extract_features
@@ -12,10 +19,13 @@ __all__ = [
     "Backbone",
     "FeatureStore",
     "Features",
+    "ImagePreprocess",
     "RidgeEncoder",
+    "TextPreprocess",
     "cross_validate",
     "cross_validate_layers",
     "extract_features",
+    "fetch_weights",
     "list_backbones",
     "load_backbone",
     "load_encoder",

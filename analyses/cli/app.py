@@ -12,7 +12,7 @@ from rich.console import Console
 from analyses.cli import data, fit, listing, prediction
 from cogmodels import __version__
 
-_INTERRUPTED = 130  # what a shell reports for Ctrl-C, and typer too
+_INTERRUPTED = 130  # the status with which typer ends on Ctrl-C
 
 app = typer.Typer(
     name="cogmodels",
@@ -49,21 +49,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends with a message and exit status 2, Ctrl-C with 130."""
     console = Console(stderr=True, highlight=False)
     try:
-        status = app(arguments, standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort):
-        status = _INTERRUPTED
-    except typer.TyperException as error:
-        error.show()
-        status = error.exit_code
+        app(arguments)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            console.print(
+                "\nInterrupted. What was finished is kept: run the same command with --resume to go on.",
+                markup=False,
+            )
+        raise
     except (ValueError, KeyError, OSError, ImportError) as error:
         console.print(f"cogmodels: {_describe(error)}", style="red", markup=False)
-        status = 2
-    if status == _INTERRUPTED:
-        console.print(
-            "\nInterrupted. What was finished is kept: run the same command with --resume to go on.",
-            markup=False,
-        )
-    sys.exit(status)
+        sys.exit(2)
 
 
 def _describe(error: Exception) -> str:

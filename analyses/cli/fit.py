@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -82,7 +82,7 @@ def fit(
     """Fit an encoding model to voxel responses and write a report."""
     from analyses.experiments import config as configs
 
-    chosen = {
+    chosen: dict[str, Any] = {
         "subject": subject,
         "encoder": encoder,
         "alphas": None if alphas is None else parse_alphas(alphas),
@@ -101,20 +101,22 @@ def fit(
         "batch_size": batch_size,
     }
     chosen = {key: value for key, value in chosen.items() if value is not None}
-    spaces = [
-        {"backbone": name}
-        | ({"weights": weights} if weights else {})
-        | ({"layers": [layer.strip() for layer in layers.split(",")]} if layers else {})
-        | ({"reduction": reduction} if reduction else {})
-        | ({"image_size_px": image_size if image_size == "native" else int(image_size)} if image_size else {})
-        for name in backbone or []
-    ]
+    of_space: dict[str, Any] = {
+        "weights": weights,
+        "layers": None if layers is None else [layer.strip() for layer in layers.split(",")],
+        "reduction": reduction,
+        "image_size_px": image_size
+        if image_size in (None, "native")
+        else _whole_numbers("--image-size", image_size)[0],
+    }
+    of_space = {key: value for key, value in of_space.items() if value is not None}
+    spaces: list[dict[str, Any]] = [{"backbone": name} | of_space for name in backbone or []]
     if (dataset is not None) + (data is not None) + (preset is not None) != 1:
         raise ValueError("name exactly one of --dataset NAME, --data FOLDER and --preset NAME")
     if preset is not None:
         base = configs.preset(preset).model_dump()
-        if weights and not spaces:
-            spaces = [space | {"weights": weights} for space in base["spaces"]]
+        if not spaces:
+            spaces = [space | of_space for space in base["spaces"]]
     else:
         if not spaces:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 
-class Listable(str, Enum):
+class Listable(StrEnum):
     """What can be listed."""
 
     backbones = "backbones"

@@ -184,7 +184,7 @@ def _fit_layers(
         design.Y,
         design.folds,
         groups=design.groups,
-        progress=bar and bar.fits,
+        progress=None if bar is None else bar.fits,
         checkpoint=checkpoint,
     )
 
@@ -209,7 +209,13 @@ def _null(
     if config.null == "none":
         return None
     return compute_null(
-        design, features, encoder, config, predictions, checkpoint, progress=bar and bar.permutations
+        design,
+        features,
+        encoder,
+        config,
+        predictions,
+        checkpoint,
+        progress=None if bar is None else bar.permutations,
     )
 
 

@@ -86,7 +86,10 @@ def evaluation_units(dataset: Dataset, design: Design, *, block_lag_volumes: int
         repeats = np.asarray(dataset.repeats)[:, stimulus][:, :, design.kept]
         counts = np.isfinite(repeats[..., 0]).sum(axis=0)
         n_averaged = float(len(counts) / (1 / counts).sum())
-        source = f"single repeats behind the averages (harmonic mean {n_averaged:.3g}), bias-corrected explainable variance"
+        source = (
+            f"single repeats behind the averages (harmonic mean {n_averaged:.3g}),"
+            " bias-corrected explainable variance"
+        )
         return _from_repeats("stimulus average", lambda values: values[tested], repeats, n_averaged, source)
     ceiling = np.full(design.Y.shape[1], np.nan)
     source = "unknown: no stimulus is repeated"

@@ -44,9 +44,8 @@ class SpaceFeatures:
 
 def _ridge(config: EncodingConfig) -> RidgeEncoder:
     """Ridge regression, a penalty per voxel chosen by inner cross-validation."""
-    grid = {} if config.alphas is None else {"alphas": config.alphas}
     return RidgeEncoder(
-        **grid,
+        alphas=config.alphas,
         cv=config.inner_folds,
         scale_features=config.scale_features,
         device=config.device,
@@ -172,7 +171,7 @@ def extract_space(
         reduction=space.reduction or default_reduction(backbone),
         device=config.device,
         batch_size=config.batch_size,
-        store=store,
+        store=None if store is None else str(store),
         progress=progress,
     )
     return {f"{space.name}:{layer}": np.asarray(features.matrix(layer)) for layer in features}

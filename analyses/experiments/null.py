@@ -58,15 +58,15 @@ def null_kind(config: EncodingConfig) -> str:
     Raises
     ------
     ValueError
-        For "held_out" under cross-validation. Each sample is tested once and trains all other folds, so the folds' scores
-        vary together; permuted predictions do not show that and give too many false positives.
+        For "held_out" under cross-validation. Each sample is tested once and trains all other folds, so the folds'
+        scores vary together; permuted predictions do not show that and give too many false positives.
     """
     if config.null == "auto":
         return "held_out" if config.split == "published" else "refit"
     if config.null == "held_out" and config.split == "cv":
         raise ValueError(
-            "null='held_out' needs a fixed training set (split='published'): predictions pooled over folds depend on one"
-            " another; take 'refit'"
+            "null='held_out' needs a fixed training set (split='published'): predictions pooled over folds depend on"
+            " one another; take 'refit'"
         )
     return config.null
 

@@ -49,8 +49,8 @@ def predict_run(
     FileNotFoundError
         When the folder holds no finished run.
     ValueError
-        When the run used one-hot codes (which say nothing about new stimuli), or the backbone's weights or preprocessing
-        are no longer those of the run.
+        When the run used one-hot codes (which say nothing about new stimuli), or the backbone's weights or
+        preprocessing are no longer those of the run.
     """
     run = Path(run)
     results = read_netcdf(run / RESULTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,6 +32,7 @@ def assemble_results(
     null: Null | None,
 ) -> xr.Dataset:
     """Score held-out predictions; the variables are listed in docs/architecture.md."""
+    assert dataset.responses is not None  # make_design refuses data without
     tested = design.tested
     measured = design.Y[tested]
     held_out = [values[tested] for values in predictions.values()]
@@ -96,6 +98,7 @@ def example_predictions(
     The worst are the lowest r among voxels whose ceiling is at least the median (where ceilings are known), since a
     voxel that does not repeat says nothing about the model.
     """
+    assert dataset.responses is not None
     r = results["r"].values[-1]
     ceiling = results["noise_ceiling_r"].values
     order = np.argsort(np.where(np.isfinite(r), r, -np.inf), kind="stable")
@@ -109,7 +112,7 @@ def example_predictions(
     column = np.cumsum(design.kept) - 1
     tested = design.tested
     responses = dataset.responses.isel(presentation=tested)
-    coordinates = {
+    coordinates: dict[str, Any] = {
         name: ("presentation", responses[name].values)
         for name in ("stimulus_id", "run")
         if name in responses.coords

@@ -133,9 +133,9 @@ def test_finished_run_is_not_overwritten_and_other_runs_are_refused(
     out, _ = trials_run
     before = (out / "results.nc").read_bytes()
     same = config(PIXELS, FeatureSpace(backbone="onehot:half", label="half"), within="half")
-    with pytest.raises(FileExistsError, match="finished run.*--resume"):
+    with pytest.raises(FileExistsError, match=r"finished run.*--resume"):
         run_encoding(same, out, dataset=trials(), progress=False)
-    with pytest.raises(FileExistsError, match="another run.*seed"):
+    with pytest.raises(FileExistsError, match=r"another run.*seed"):
         run_encoding(same.model_copy(update={"seed": 3}), out, dataset=trials(), progress=False)
     run_encoding(same, out, dataset=trials(), resume=True, progress=False)
     assert (out / "results.nc").read_bytes() == before
@@ -171,7 +171,7 @@ def test_bad_voxels_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_all_voxels_bad_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none of 12 voxels.*12 constant"):
+    with pytest.raises(ValueError, match=r"none of 12 voxels.*12 constant"):
         run_encoding(
             config(PIXELS),
             tmp_path / "run",
