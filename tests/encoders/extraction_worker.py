@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import fsspec  # noqa: F401 - zarr imports it late, which would be in each child
 import numpy as np
 import torch
 from torch import Tensor
