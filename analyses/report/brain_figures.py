@@ -85,8 +85,8 @@ def brain_map(
             raise ValueError(
                 f"geometry is {geometry.space!r} with {geometry.n_vertices_left} and "
                 f"{geometry.n_vertices_right} vertices; fsaverage surfaces of "
-                f"{', '.join(map(str, _NESTED_IN))} vertices can be drawn. Open the GIFTI files in the run's "
-                "folder maps/ in a surface viewer instead."
+                f"{', '.join(map(str, _NESTED_IN))} vertices can be drawn. Open the GIFTI files in the "
+                "run's folder maps/ in a surface viewer instead."
             )
         return _surface(drawn, geometry, colours)
     if space is not None and space.upper().startswith("MNI"):

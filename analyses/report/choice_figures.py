@@ -119,7 +119,7 @@ def penalties(results: xr.Dataset) -> Figure:
     figure = style.new_figure(0.55 + 1.7 * rows)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for ax, share in zip(axes.flat, shares, strict=False):
-        _penalty_bars(ax, share)
+        _penalty_bars(ax, share, width=72 // columns)
     style.close_grid(axes, len(shares))
     figure.supxlabel("chosen ridge penalty", fontsize=8.5)
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -127,7 +127,7 @@ def penalties(results: xr.Dataset) -> Figure:
     return figure
 
 
-def _penalty_bars(ax: Axes, share: PenaltyShares) -> None:
+def _penalty_bars(ax: Axes, share: PenaltyShares, width: int) -> None:
     places = np.arange(share.alphas.size)
     known = np.isfinite(share.at_edge)
     edge = np.isin(places, [0, places[-1]]) & known
@@ -140,7 +140,7 @@ def _penalty_bars(ax: Axes, share: PenaltyShares) -> None:
         colour = style.ALERT if share.at_edge > MANY_AT_EDGE else style.MUTED
         ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize=7.5, color=colour)
     ax.margins(y=0.2)
-    ax.set_title(style.shorten(share.layer, 24))
+    ax.set_title(style.shorten(share.layer, width))
 
 
 def _penalty_heat_map(shares: list[PenaltyShares]) -> Figure:

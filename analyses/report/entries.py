@@ -92,7 +92,7 @@ def _distribution_caption(run: RunData) -> str:
     if "null_mean_r" in run.results:
         return (
             f"{text} (dot) against the same mean under each permutation (grey). A dot to the right of all "
-            "grey beats the null; p is one-sided."
+            "grey beats the null, wherever the null lies; p is one-sided."
         )
     return f"{text}. No null was computed, so nothing here says whether the score is above chance."
 
@@ -126,7 +126,8 @@ def _ceiling_caption(run: RunData) -> str:
     return (
         f"A dot is a voxel: its held-out r{f' on {unit}' if unit else ''} against the highest correlation "
         "that a perfect model would reach there in expectation. On the line the model predicts all that "
-        f"repeats; points above it are noise of score and ceiling.{colour} Largest panel: "
+        "repeats; points above it are noise of score and ceiling, and points below zero at low ceilings "
+        f"are the bias of cross-validation in voxels without signal.{colour} Largest panel: "
         f"{_named(run.results)}."
     )
 
@@ -158,7 +159,8 @@ def _map_missing(variable: str) -> Callable[[RunData], str]:
 
 
 _MAP_READING = {
-    "r": "Held-out r of each voxel: white is zero, red is predicted, blue is predicted with the wrong sign.",
+    "r": "Held-out r of each voxel: white is zero, red is predicted, blue is below zero, "
+    "as the bias of cross-validation leaves voxels without signal.",
     "r_normalized": "Held-out r of each voxel divided by its noise ceiling: 1 is as good as a perfect model.",
 }
 

@@ -144,7 +144,11 @@ def flatten(record: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(record, list):
         if all(not isinstance(value, dict | list) for value in record):
             return [(name, ", ".join(_plain(value) for value in record) or "–")]
-        return [row for number, value in enumerate(record, 1) for row in flatten(value, f"{name} › {number}")]
+        return [
+            row
+            for place, value in enumerate(record, 1)
+            for row in flatten(value, f"{name} › {place}" if name else str(place))
+        ]
     return [(name, _plain(record))]
 
 

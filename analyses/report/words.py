@@ -41,6 +41,8 @@ _CONCLUSIONS = {
     NOT_POSITIVE: "the score is above its null, and still not positive. Cross-validation biases the score of "
     "an empty model below zero; do not read this as prediction.",
 }
+#: A null whose mean r is farther from zero than this is pointed out.
+OFF_CENTRE_R = 0.02
 
 
 def verdict(results: xr.Dataset) -> str:
@@ -115,7 +117,10 @@ def _null(results: xr.Dataset) -> str:
     times = {0: "never reached this value", 1: "reached this value once", 2: "reached this value twice"}.get(
         reached, f"reached this value {reached:,} times"
     )
-    text = f"With {units} permuted {draws.size:,} times{refitted}, the mean {times} (p = {p:.2g}): "
+    text = (
+        f"With {units} permuted {draws.size:,} times{refitted}, the mean was "
+        f"{number(mean_finite(draws), 3)} on average and {times} (p = {p:.2g}): "
+    )
     return text + _CONCLUSIONS[state]
 
 
@@ -221,13 +226,37 @@ def _ceiling_caveats(results: xr.Dataset) -> list[str]:
 
 
 def _null_caveats(results: xr.Dataset) -> list[str]:
-    draws = null_means(results, headline_layer(results)).size
-    if not draws or draws >= 1000:
+    layer = headline_layer(results)
+    draws = null_means(results, layer)
+    if not draws.size:
         return []
-    return [
-        f"With {draws:,} permutations no p-value can be below {1 / (draws + 1):.2g}; voxels tie at that "
-        "value."
-    ]
+    notes = []
+    centre = mean_finite(draws)
+    if abs(centre) > OFF_CENTRE_R:
+        why = (
+            "permuted stimuli keep their onsets, so the response that is common to all of them is "
+            "predicted under the null too"
+            if centre > 0
+            else "cross-validation biases the score of an empty model below zero"
+        )
+        notes.append(
+            f"The null does not lie at zero but at a mean r of {number(centre, 3)}: {why}. What the "
+            "features add is the distance from the null."
+        )
+    smallest = 1 / (draws.size + 1)
+    passed = significant(results, layer)
+    if passed is not None and smallest > ALPHA / passed.size:
+        needed = int(np.ceil(round(smallest / ALPHA * passed.size, 6)))
+        effect = (
+            f"at least {needed:,} of {passed.size:,} voxels have to reach it before any passes"
+            if needed <= passed.size
+            else "no voxel can pass"
+        )
+        notes.append(
+            f"With {draws.size:,} permutations no p-value can be below {smallest:.2g}, so that {effect} a false "
+            "discovery rate of 5%. More permutations show more."
+        )
+    return notes
 
 
 def _penalty_caveats(results: xr.Dataset) -> list[str]:

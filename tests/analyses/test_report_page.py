@@ -297,6 +297,7 @@ def test_penalty_grid_of_the_configuration_is_used_unless_the_run_has_its_own(tm
         ({"a": {"b": 1, "c": [1.5, None, True]}}, [("a › b", "1"), ("a › c", "1.5, –, yes")]),
         ({"a": [{"b": "x"}, {"b": "y"}]}, [("a › 1 › b", "x"), ("a › 2 › b", "y")]),
         ({"a": []}, [("a", "–")]),
+        ([{"a": 1}, {"a": 2}], [("1 › a", "1"), ("2 › a", "2")]),
     ],
 )
 def test_nested_records_become_rows(record: Any, rows: list[tuple[str, str]]) -> None:

@@ -206,7 +206,8 @@ def test_summary_of_a_hand_made_run() -> None:
         "Held-out r is 0.350 on average over 4 voxels (95% interval 0.200 to 0.450), from b, the best of 2"
         in text
     )
-    assert "reached this value once (p = 0.4)" in text
+    # Layer b under permutation: 0.0, 0.1, 0.2, 0.3.
+    assert "the mean was 0.150 on average and reached this value once (p = 0.4)" in text
     assert "2 of 4 voxels (50%) pass a false discovery rate of 5%." in text
     # Mean of 0.6, 0.4, 0.4, 0.2 against the mean ceiling of the kept voxels 0.8, 0.5, 0.05.
     assert "On block averages the mean r is 0.40 where the noise ceiling is 0.45 on average" in text
@@ -223,9 +224,18 @@ def test_unknown_ceiling_is_said_with_its_reason() -> None:
 def test_caveats_name_what_applies() -> None:
     text = " ".join(caveats(hand_made()))
     assert "b was picked by the held-out score" in text
-    assert "no p-value can be below 0.2" in text
+    assert "The null does not lie at zero but at a mean r of 0.150" in text
+    # Benjamini-Hochberg: k of 4 voxels at p = 1/5 pass when 1/5 <= 0.05 k / 4.
+    assert "no p-value can be below 0.2, so that no voxel can pass a false discovery rate" in text
     assert "The ceiling belongs to block averages" in text
     assert "Regions overlap" not in text  # "all" holds every voxel and does not count
+    # 19 permutations: 1/20 <= 0.05 k / 4 asks for all four; 99: one of four will do, and nothing need be said.
+    few = hand_made().drop_vars("null_mean_r")
+    few["null_mean_r"] = (("layer", "permutation"), np.zeros((2, 19)))
+    assert "below 0.05, so that at least 4 of 4 voxels" in " ".join(caveats(few))
+    many = few.drop_vars("null_mean_r")
+    many["null_mean_r"] = (("layer", "permutation"), np.zeros((2, 99)))
+    assert "More permutations" not in " ".join(caveats(many))
     edge = simulate_results(n_voxels=50)
     edge["alpha"].values[:] = 0.1
     grid = np.broadcast_to([0.1, 1.0, 10.0], (*edge["alpha"].shape[:2], 3))
