@@ -9,7 +9,14 @@ import nibabel
 import numpy as np
 
 from analyses.datasets.brain_images import neuroid_names, read_mask, read_series
-from analyses.datasets.dataset import Dataset, DatasetInfo, count_repetitions, label_blocks, make_responses
+from analyses.datasets.dataset import (
+    DataFile,
+    Dataset,
+    DatasetInfo,
+    count_repetitions,
+    label_blocks,
+    make_responses,
+)
 from analyses.datasets.download import DATA_VARIABLE, cache_folder, user_folder
 from analyses.datasets.haxby_slice import CATEGORY_TEXTS, REST
 from analyses.datasets.registry import register_dataset
@@ -27,17 +34,24 @@ _MASKS = {
     "house_little": "mask8_house_vt.nii.gz",
 }
 
+_SUBJECTS = ("1", "2", "3", "4", "5", "6")
+
 HAXBY = DatasetInfo(
     name="haxby",
     title="Haxby 2001, six people, ventral temporal cortex, 8 categories (fMRI)",
     home="data.pymvpa.org/datasets/haxby2001, through nilearn.datasets.fetch_haxby",
-    files=(),
+    # nilearn compares the archives that they come in with published sums.
+    files=tuple(
+        DataFile(f"subj{subject}/{name}", subject=subject)
+        for subject in _SUBJECTS
+        for name in ("bold.nii.gz", "labels.txt", *_MASKS.values())
+    ),
     licence="CC BY-SA 3.0",
     citation=(
         "Haxby, Gobbini, Furey, Ishai, Schouten & Pietrini (2001). Distributed and overlapping "
         "representations of faces and objects in ventral temporal cortex. Science 293(5539), 2425-2430."
     ),
-    subjects=("1", "2", "3", "4", "5", "6"),
+    subjects=_SUBJECTS,
     shapes={
         "responses": "1452 volumes x some 500 voxels",
         "stimuli": "8 category names",
@@ -160,8 +174,7 @@ def data_root() -> Path:
 
 
 def _subject_files(root: Path, subject: str) -> list[Path]:
-    folder = root / _NILEARN_FOLDER / f"subj{subject}"
-    return [folder / name for name in ("bold.nii.gz", "labels.txt", *_MASKS.values())]
+    return [root / _NILEARN_FOLDER / file.path for file in HAXBY.files if file.subject == subject]
 
 
 def _call_nilearn(root: Path, subjects: tuple[str, ...]) -> Any:
