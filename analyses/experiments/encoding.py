@@ -102,7 +102,7 @@ def run_encoding(
     checkpoint = FolderCheckpoint(
         out / "checkpoints", {"config": config.identity, "responses": hash_array(design.Y)}
     )
-    fitted_features = _features_to_fit(features, design, config)
+    fitted_features = _features_to_fit(features, config)
     with FitProgress() if progress else nullcontext() as bar:
         fitted = _fit_layers(design, fitted_features, encoder, checkpoint, bar)
         predictions = _predictions_by_label(fitted, choose_layer=config.choose_layer)
@@ -160,12 +160,9 @@ def _check_features(matrices: Mapping[str, np.ndarray]) -> None:
             )
 
 
-def _features_to_fit(
-    features: SpaceFeatures, design: Design, config: EncodingConfig
-) -> dict[str, np.ndarray]:
-    # FIR delays multiply columns, so rotating wide features into the span of the stimuli pays there. Standardising
-    # columns is no rotation, hence not then.
-    if not design.is_time_series or config.scale_features:
+def _features_to_fit(features: SpaceFeatures, config: EncodingConfig) -> dict[str, np.ndarray]:
+    # Standardising columns is no rotation, so the features stay as they are then.
+    if config.scale_features:
         return features.matrices
     return {label: compact_features(matrix) for label, matrix in features.matrices.items()}
 
