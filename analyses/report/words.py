@@ -200,6 +200,10 @@ def caveats(results: xr.Dataset) -> list[str]:
     return notes
 
 
+def _is_time_series(results: xr.Dataset) -> bool:
+    return bool(results.attrs.get("kind") == "time_series")
+
+
 def _regions_overlap(results: xr.Dataset) -> bool:
     """Tell whether a voxel is in two regions, not counting regions that hold every voxel."""
     if "roi_mask" not in results:
@@ -214,9 +218,10 @@ def _ceiling_caveats(results: xr.Dataset) -> list[str]:
     if "noise_ceiling_r" not in results or not np.isfinite(results["noise_ceiling_r"].values).any():
         return notes
     if unit and unit != "single samples":
+        rest = " and also the difference between stimuli and rest" if _is_time_series(results) else ""
         notes.append(
-            f"The ceiling belongs to {unit}. Compare it with r on {unit}, not with r over single rows, "
-            "which is lower because single rows hold more noise."
+            f"The ceiling belongs to {unit}: compare it with r on {unit}. r over single rows is another "
+            f"quantity: rows hold more noise{rest}."
         )
     text = "The ceiling is itself an estimate, so r / ceiling scatters and can exceed 1"
     low = low_ceiling(results)
@@ -233,15 +238,17 @@ def _null_caveats(results: xr.Dataset) -> list[str]:
     notes = []
     centre = mean_finite(draws)
     if abs(centre) > OFF_CENTRE_R:
-        why = (
-            "permuted stimuli keep their onsets, so the response that is common to all of them is "
-            "predicted under the null too"
-            if centre > 0
-            else "cross-validation biases the score of an empty model below zero"
-        )
+        why = ""
+        if centre < 0:
+            why = ": cross-validation biases the score of an empty model below zero"
+        elif _is_time_series(results):
+            why = (
+                ": permuted stimuli keep their onsets, so the response that is common to all of them is "
+                "predicted under the null too"
+            )
         notes.append(
-            f"The null does not lie at zero but at a mean r of {number(centre, 3)}: {why}. What the "
-            "features add is the distance from the null."
+            f"The null does not lie at zero but at a mean r of {number(centre, 3)}{why}. What the features "
+            "add is the distance from the null."
         )
     smallest = 1 / (draws.size + 1)
     passed = significant(results, layer)
@@ -253,8 +260,8 @@ def _null_caveats(results: xr.Dataset) -> list[str]:
             else "no voxel can pass"
         )
         notes.append(
-            f"With {draws.size:,} permutations no p-value can be below {smallest:.2g}, so that {effect} a false "
-            "discovery rate of 5%. More permutations show more."
+            f"With {draws.size:,} permutations no p-value can be below {smallest:.2g}, so that {effect} a "
+            "false discovery rate of 5%. More permutations show more."
         )
     return notes
 

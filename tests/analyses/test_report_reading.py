@@ -224,7 +224,8 @@ def test_unknown_ceiling_is_said_with_its_reason() -> None:
 def test_caveats_name_what_applies() -> None:
     text = " ".join(caveats(hand_made()))
     assert "b was picked by the held-out score" in text
-    assert "The null does not lie at zero but at a mean r of 0.150" in text
+    assert "The null does not lie at zero but at a mean r of 0.150. What" in text
+    assert "keep their onsets" in " ".join(caveats(hand_made().assign_attrs(kind="time_series")))
     # Benjamini-Hochberg: k of 4 voxels at p = 1/5 pass when 1/5 <= 0.05 k / 4.
     assert "no p-value can be below 0.2, so that no voxel can pass a false discovery rate" in text
     assert "The ceiling belongs to block averages" in text
