@@ -193,10 +193,10 @@ def _read_stimuli(home: Path, folder: Path, ids: NDArray[np.str_]) -> StimulusSe
 
 def _refuse_unusable(measured: Measured) -> None:
     values = measured.values
-    # Comparisons with NaN are false: a column counts only if its extremes are finite and differ.
+    # NaN and infinities pass on to the range: a column counts only if its extremes are finite and differ.
     with np.errstate(invalid="ignore"):
-        usable = (values.max(axis=0) - values.min(axis=0)) > 0
-    if not usable.any():
+        spread = values.max(axis=0) - values.min(axis=0)
+    if not (np.isfinite(spread) & (spread > 0)).any():
         raise ValueError(
             f"{measured.source}: none of {values.shape[1]} voxels varies without missing values over the "
             f"{len(values)} rows, so there is nothing to fit."

@@ -343,6 +343,7 @@ def test_bad_arrays_are_named(folder: Path) -> None:
     for values, match in (
         (np.full((6, 5), np.nan), "none of 5 voxels"),
         (np.ones((6, 5)), "none of 5 voxels"),
+        (np.where(np.eye(6, 5) > 0, np.inf, 0.0), "none of 5 voxels"),
         (np.ones(6), "shape"),
         (np.ones((6, 5), dtype=complex), "complex"),
         (np.ones((6, 0)), "shape"),
