@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def extract_features(
     batch_size: int = 32,
     channels_last: bool | None = None,
     layer_dims: Mapping[str, str] | None = None,
-    store: FeatureStore | str | None = None,
+    store: FeatureStore | str | Path | None = None,
     chunk_size: int | None = None,
     progress: bool = True,
 ) -> Features:
@@ -88,8 +89,8 @@ def extract_features(
     store
         A `FeatureStore` or its folder: what is there is read, what is missing is computed and kept.
     chunk_size
-        Stimuli a chunk of the store, `batch_size` if None. A layer that was begun with other sizes keeps
-        those.
+        Stimuli a chunk of the store, `batch_size` if None; larger chunks make fewer files and lose more in a
+        kill. A layer that was begun with other sizes keeps those.
     progress
         Whether a progress bar is shown.
 
@@ -310,7 +311,12 @@ def _join(index: int, parts: list[dict[str, ReducedOutput]], n_stimuli: int) -> 
 
 
 def _progress_bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True), disable=not shown)
 
 

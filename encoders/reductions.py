@@ -173,17 +173,29 @@ class ProjectionReduction(Reduction):
         n_features = math.prod(values.shape[1:])
         if n_features <= self.n_components:
             return values.flatten(1)
-        matrix = self._matrix(n_features, values.device)
+        # Maps that lie channels-last in memory are read as they lie: to copy them costs more than the product.
+        channels_last = values.ndim == 4 and values.permute(0, 2, 3, 1).is_contiguous()
+        matrix = self._matrix(n_features, values.shape[1] if channels_last else n_features, values.device)
+        if channels_last:
+            values = values.permute(0, 2, 3, 1)
         projected = values.new_empty((values.shape[0], self.n_components))
         for start in range(0, values.shape[0], _ROWS_PER_PRODUCT):
             rows = slice(start, start + _ROWS_PER_PRODUCT)
             projected[rows] = (matrix @ values[rows].flatten(1).T).T
         return projected
 
-    def _matrix(self, n_features: int, device: torch.device) -> Tensor:
-        key = (n_features, str(device))
+    def _matrix(self, n_features: int, n_channels: int, device: torch.device) -> Tensor:
+        """Return the matrix for features in the order (position, channel) of memory."""
+        key = (n_features, n_channels, str(device))
         if key not in self._matrices:
             indptr, indices, entries = sparse_projection(n_features, self.n_components, self.seed)
+            if n_channels < n_features:
+                channel, position = np.divmod(indices, n_features // n_channels)
+                indices = position * n_channels + channel
+                order = np.argsort(
+                    np.repeat(np.arange(self.n_components), np.diff(indptr)) * n_features + indices
+                )
+                indices, entries = indices[order], entries[order]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
                 self._matrices[key] = torch.sparse_csr_tensor(

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -368,6 +370,36 @@ def test_wrong_stimuli_and_values_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"layer 'conv' gives NaN or infinity for 1 stimuli .* first '2'"):
         extract_features(backbone, stimuli, ["conv"], reduction="mean", progress=False)
     assert not network.conv._forward_hooks
+
+
+MEMORY_CODE = """
+import resource, sys, numpy as np, torch
+torch.set_num_threads(1)
+from encoders import extract_features
+from tests.encoders.tapped_networks import InplaceNet, seeded, table_backbone
+table = torch.zeros(1, 3, 64, 64).expand(int(sys.argv[1]), -1, -1, -1)
+backbone, stimuli = table_backbone(seeded(InplaceNet), table)
+extract_features(backbone, stimuli, ["norm"], store=sys.argv[2], progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_stimuli(tmp_path: Path) -> None:
+    peaks = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", MEMORY_CODE, str(n), str(tmp_path / str(n))],
+                cwd=Path(__file__).parents[2],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for n in (200, 2000)
+    ]
+    # Features of 1,800 more stimuli take 169 MiB.
+    assert peaks[1] - peaks[0] < 50
 
 
 def test_images_of_several_sizes_need_a_reduction_of_one_size() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,9 +124,10 @@ def kill_at_random(
     done = 0
     while done < kills:
         pid = worker.start(folder, milliseconds)
-        # A whole run rests for N_STIMULI * milliseconds; starting and writing take as long again.
-        time.sleep(chance.uniform(0, 2 * N_STIMULI * milliseconds / 1000))
-        os.kill(pid, signal.SIGKILL)
+        # A whole run rests for N_STIMULI * milliseconds; starting and writing add to that.
+        time.sleep(chance.uniform(0, 1.5 * N_STIMULI * milliseconds / 1000))
+        with suppress(ProcessLookupError):  # it may have ended
+            os.kill(pid, signal.SIGKILL)
         status, _ = worker.wait()
         assert status in (0, -signal.SIGKILL)
         done += status == -signal.SIGKILL
