@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from encoders.scores import correlation_score, r2_score
 from encoders.solvers.checks import Folds, as_tensor, check_alphas, check_finite, working_dtype
-from encoders.solvers.ridge import Score, Solver, solve_ridge, solve_ridge_cv
+from encoders.solvers.ridge import Score, Search, Solver, solve_ridge, solve_ridge_cv
 
 # Penalties as multiples of the mean squared norm of a centred sample.
 RELATIVE_ALPHAS = np.logspace(-4, 4, 17)
@@ -33,6 +33,7 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Whether to divide each feature by its standard deviation over the samples given to `fit`; constant features
         are left as they are. The inner folds share the scale, which holds no responses.
     solver : {"auto", "primal", "dual"}
+    search : {"full", "interpolate"}
     cv_score : {"r2", "correlation"}
         What the inner folds compare penalties by.
     device : str
@@ -63,6 +64,7 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         fit_intercept: bool = True,
         scale_features: bool = False,
         solver: Solver = "auto",
+        search: Search = "full",
         cv_score: Score = "r2",
         device: str = "cpu",
         dtype: Any = None,
@@ -73,6 +75,7 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.fit_intercept = fit_intercept
         self.scale_features = scale_features
         self.solver = solver
+        self.search = search
         self.cv_score = cv_score
         self.device = device
         self.dtype = dtype
@@ -109,7 +112,7 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             scale[scale == 0] = 1
             features = features / scale
         grid = check_alphas(_default_alphas(features) if self.alphas is None else self.alphas)
-        common = {
+        common: dict[str, Any] = {
             "fit_intercept": self.fit_intercept,
             "solver": self.solver,
             "device": self.device,
@@ -120,7 +123,14 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             solution = solve_ridge(features, responses, grid, **common)
         else:
             solution = solve_ridge_cv(
-                features, responses, grid, self.cv, groups=groups, score=self.cv_score, **common
+                features,
+                responses,
+                grid,
+                self.cv,
+                groups=groups,
+                search=self.search,
+                score=self.cv_score,
+                **common,
             )
         coef = solution.coef_ if scale is None else solution.coef_ / scale.to(solution.coef_.device)[:, None]
         squeeze = (lambda a: a[..., 0]) if np.ndim(Y) == 1 else (lambda a: a)

@@ -1,48 +1,58 @@
 """Samples in blocks, each centred by its own mean.
 
-Every fold is a set of training blocks and one test block. Sums over a training fold are put together from its own
-blocks (Chan, Golub & LeVeque 1983, pairwise moments), never by subtracting the test block from the whole: nothing
-cancels in float32, and not even a rounding error of a fitted fold depends on its test rows.
+Every fold is a set of training blocks and one test block. Sums over a training fold are put together from its
+own blocks (the pairwise moments of Chan, Golub & LeVeque 1983), never by subtracting the test block from the
+whole: nothing cancels in float32, and not even a rounding error of a fitted fold depends on its test rows.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from encoders.solvers.checks import IndexPairs
 
 
-def fold_blocks(n_samples: int, folds: IndexPairs) -> list[tuple[list[np.ndarray], list[int]]]:
+@dataclass(frozen=True)
+class Layout:
+    """Blocks of rows, and which of them are test sets.
+
+    Attributes
+    ----------
+    row_sets : list of index arrays
+        Sorted rows of each block.
+    tests : list of int
+        Blocks that are the test set of a fold; its training set is all the other blocks.
+    n_samples : int
+        Rows of the whole data.
+    """
+
+    row_sets: list[np.ndarray]
+    tests: list[int]
+    n_samples: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether the blocks hold every sample, so that they also serve the refit."""
+        return sum(rows.size for rows in self.row_sets) == self.n_samples
+
+
+def arrange_folds(n_samples: int, folds: IndexPairs) -> list[Layout]:
     """Arrange folds as blocks of rows.
 
-    Folds whose test sets cut the samples into pieces, each trained on all the other pieces, share one set of blocks
-    (so that sums over a block are computed once). Any other fold has two blocks of its own: train and test.
-
-    Returns
-    -------
-    list of (rows of each block, numbers of the blocks that are test sets)
+    Folds whose test sets cut the samples into pieces, each trained on all the other pieces, share one layout,
+    so that sums over a block are taken once. Any other fold has a layout of its own: train and test.
     """
     tests = [test for _, test in folds]
-    covered = np.sort(np.concatenate(tests))
-    partition = np.array_equal(covered, np.arange(n_samples)) and all(
+    shared = np.array_equal(np.sort(np.concatenate(tests)), np.arange(n_samples)) and all(
         train.size + test.size == n_samples for train, test in folds
     )
-    if partition and len(folds) > 1:
-        return [(tests, list(range(len(tests))))]
-    return [([train, test], [1]) for train, test in folds]
-
-
-def center(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the columns less their means, and the means in float64.
-
-    The mean is taken twice, so that a large offset (raw BOLD around 10,000) leaves no remainder in float32.
-    """
-    first = values.mean(0)
-    centred = values - first
-    second = centred.mean(0)
-    centred -= second
-    return centred, first.double() + second.double()
+    if shared and len(folds) > 1:
+        return [Layout(tests, list(range(len(tests))), n_samples)]
+    return [Layout([train, test], [1], n_samples) for train, test in folds]
 
 
 class Blocks:
@@ -57,71 +67,80 @@ class Blocks:
 
     Attributes
     ----------
-    within : list of Tensor (n_rows, n_columns)
-        The rows of each block less the mean of the block: slices of one matrix, `rows`.
-    means : Tensor (n_blocks, n_columns), float64
+    rows : Tensor (n_rows, n_columns)
+        All blocks one after the other, each less its mean.
+    within : list of Tensor (n_rows of the block, n_columns)
+        The blocks as slices of `rows`.
+    edges : list of int (n_blocks + 1)
+        Where the blocks begin and end in `rows`.
     sizes : Tensor (n_blocks,), float64
+    means : Tensor (n_blocks, n_columns), float64
     """
 
     def __init__(
-        self, values: torch.Tensor, row_sets: Sequence[np.ndarray], device: torch.device, dtype: torch.dtype
+        self, values: Tensor, row_sets: Sequence[np.ndarray], device: torch.device, dtype: torch.dtype
     ) -> None:
-        edges = np.cumsum([0, *(len(rows) for rows in row_sets)])
-        self.rows = torch.empty((int(edges[-1]), values.shape[1]), dtype=dtype, device=device)
-        self.within, means = [], []
-        for rows, start, stop in zip(row_sets, edges[:-1], edges[1:], strict=True):
-            centred, mean = center(_take(values, rows).to(device=device, dtype=dtype))
-            self.rows[start:stop] = centred
-            self.within.append(self.rows[start:stop])
-            means.append(mean)
-        self.means = torch.stack(means)
-        self.edges = [int(edge) for edge in edges]
-        self.sizes = torch.tensor(np.diff(edges), dtype=torch.float64, device=device)
+        self.edges = np.cumsum([0, *(rows.size for rows in row_sets)]).tolist()
+        self.rows = torch.empty((self.edges[-1], values.shape[1]), dtype=dtype, device=device)
+        self.within = [self.rows[a:b] for a, b in pairwise(self.edges)]
+        self.sizes = torch.tensor([rows.size for rows in row_sets], dtype=torch.float64, device=device)
+        self.means = torch.empty((len(row_sets), values.shape[1]), dtype=torch.float64, device=device)
+        for k, (rows, block) in enumerate(zip(row_sets, self.within, strict=True)):
+            block.copy_(take_rows(values, rows))
+            # Twice, so that a large offset (raw BOLD around 10,000) leaves no remainder in float32.
+            first = block.mean(0)
+            block -= first
+            second = block.mean(0)
+            block -= second
+            self.means[k] = first.double() + second.double()
 
-    def offsets(self, left_out: int | None, fit_intercept: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the mean of the blocks not left out, and every block's mean less it.
+    def train_sizes(self, left_out: int | None) -> Tensor:
+        """Return the sizes of the blocks (n_blocks,), zero for the one left out."""
+        sizes = self.sizes.clone()
+        if left_out is not None:
+            sizes[left_out] = 0
+        return sizes
+
+    def offsets(self, left_out: int | None, fit_intercept: bool) -> tuple[Tensor, Tensor]:
+        """Return the mean of the rows not left out, and every block's mean less it.
 
         Without an intercept nothing is taken off: the reference is zero.
         """
         if not fit_intercept:
             return torch.zeros_like(self.means[0]), self.means
         weights = self.train_sizes(left_out)
-        mean = (weights / weights.sum()) @ self.means
+        # Differences from one of the training blocks, so that equal offsets cancel before they are weighted.
+        anchor = self.means[-1 if left_out is None or left_out != len(weights) - 1 else 0]
+        mean = anchor + (weights / weights.sum()) @ (self.means - anchor)
         return mean, self.means - mean
 
-    def train_sizes(self, left_out: int | None) -> torch.Tensor:
-        """Return the sizes of the blocks, zero for the one left out."""
-        sizes = self.sizes.clone()
-        if left_out is not None:
-            sizes[left_out] = 0
-        return sizes
 
-
-def _take(values: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-    if rows[-1] - rows[0] + 1 == rows.size:  # sorted and contiguous: a view will do
+def take_rows(values: Tensor, rows: np.ndarray) -> Tensor:
+    """Return sorted rows, as a view where they are contiguous."""
+    if rows[-1] - rows[0] + 1 == rows.size:
         return values[int(rows[0]) : int(rows[-1]) + 1]
     return values[torch.from_numpy(rows).to(values.device)]
 
 
-def sums_without_each(parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return, for each part, the sum of all the others, and the sum of all, without subtracting.
+def sums_without_each(parts: list[Tensor], slab: int = 2**18) -> Tensor:
+    """Replace each part by the sum of all the others, in place, and return the sum of all.
+
+    A product with a matrix of zeros and ones: nothing is subtracted, and what is left out is multiplied by zero.
 
     Parameters
     ----------
-    parts : Tensor (n_blocks, ...)
-
-    Returns
-    -------
-    others : Tensor (n_blocks, ...)
-    total : Tensor (...)
+    parts : list of Tensor, of equal shape and contiguous
+    slab : int
+        Entries worked on at once: what the call needs besides its result.
     """
-    others = torch.empty_like(parts)
-    total = torch.zeros_like(parts[0])
-    for k in range(len(parts)):
-        others[k] = total
-        total += parts[k]
-    after = torch.zeros_like(total)
-    for k in reversed(range(len(parts))):
-        others[k] += after
-        after += parts[k]
-    return others, total
+    n_parts = len(parts)
+    masks = torch.ones((n_parts + 1, n_parts), dtype=parts[0].dtype, device=parts[0].device)
+    masks[:n_parts].fill_diagonal_(0)
+    total = torch.empty_like(parts[0])
+    flat = [part.view(-1) for part in parts]
+    for start in range(0, total.numel(), slab):
+        stop = start + slab
+        sums = masks @ torch.stack([part[start:stop] for part in flat])
+        for part, values in zip([*flat, total.view(-1)], sums, strict=True):
+            part[start:stop] = values
+    return total

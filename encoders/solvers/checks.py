@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from stimuli.files import unknown_name_message
+
 Folds = int | Sequence[tuple[Any, Any]]
 IndexPairs = list[tuple[np.ndarray, np.ndarray]]
 
@@ -94,3 +96,30 @@ def check_same_rows(X: torch.Tensor, Y: torch.Tensor) -> None:
     """Raise a ValueError unless X and Y have as many rows."""
     if X.shape[0] != Y.shape[0]:
         raise ValueError(f"X has {X.shape[0]} rows and Y has {Y.shape[0]}; both must have one row a sample")
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raise a ValueError unless the argument `name` is one of the `allowed` words."""
+    if value not in allowed:
+        raise ValueError(unknown_name_message(name, value, allowed))
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """Return the device; raise a ValueError if this machine does not offer it."""
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'device {str(device)!r} is not to be had here ({error}); "cpu" always is') from None
+    return place
+
+
+def constant_columns(array: torch.Tensor) -> torch.Tensor:
+    """Return which columns hold one value only, (n_columns,) bool.
+
+    Three rows are looked at first: few columns agree there and have to be read in full.
+    """
+    constant = (array[0] == array[-1]) & (array[0] == array[len(array) // 2])
+    candidates = constant.nonzero()[:, 0]
+    constant[candidates] = (array[:, candidates] == array[0, candidates]).all(0)
+    return constant

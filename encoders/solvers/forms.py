@@ -1,20 +1,40 @@
 """The primal and the dual form of ridge regression, diagonalised fold by fold.
 
-Both forms give every fold the same shape. With eigenvalues l of the training Gram matrix (primal, X'X = Q l Q') or
-kernel (dual, XX' = U l U'), and d(alpha) = 1 / (l + alpha), the held-out predictions of one voxel are
-F diag(d) z + offset, where z (the rotated targets) and F (the rotated test rows) do not depend on the penalty.
+Both forms give every fold the same shape. With the eigenvalues l of the training Gram matrix (primal,
+X'X = Q l Q') or kernel (dual, XX' = U l U') and d = 1 / (l + alpha), the held-out predictions of a voxel are
+F (d * z) plus their mean, where z (the rotated targets) and F (the rotated test rows) know no penalty.
+
+A Gram matrix holds the squares of singular values, so it needs twice their digits. It is summed in float64, and
+diagonalised in float64 for the refit; folds, which only rank penalties, are diagonalised in float32 where no penalty
+is too small for it (`fold_precision`). All else is products, for which the precision of the data will do.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from encoders.solvers.blocks import Blocks, sums_without_each
 
-# A QR decomposition of F pays once the test rows outnumber the eigenvalues by this factor.
+# Float32 decomposes folds whose penalties are all at least this share of the largest eigenvalue: held-out errors
+# then differ from those in float64 by less than 1 % at the smallest penalty, and by far less at those chosen.
+FLOAT32_SHARE = 1e-5
+
+# Eigenvalues under this many units of rounding of the largest are rounding error.
+NULL_UNITS = {torch.float32: 4, torch.float64: 64}
+
+# The test rows are replaced by the triangle of their QR decomposition once they are this much taller than wide.
 TALL = 1.25
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues (rank,) in float64, the largest first, and eigenvectors (n, rank)."""
+
+    eigenvalues: Tensor
+    basis: Tensor
 
 
 @dataclass(frozen=True)
@@ -23,36 +43,37 @@ class FoldSystem:
 
     Attributes
     ----------
-    eigenvalues : Tensor (rank,), float64
-    basis : Tensor (n_features or n_train, rank)
-        Eigenvectors of the Gram matrix or of the kernel.
+    spectrum : Spectrum
     test : Tensor (n_test, rank)
-        F: rotated test rows, less their mean.
+        F: rotated test rows less their mean.
     factor : Tensor (n_test or rank, rank)
-        F, or the triangle R of its QR decomposition: the sums of squares of F d z and R d z are equal.
+        F, or the triangle R of its QR decomposition, which keeps the sum of squares: |F v| = |R v|.
     triangular : bool
         Whether `factor` is upper triangular.
     offset : Tensor (rank,)
         Mean of the rotated test rows.
-    n_test : int
     """
 
-    eigenvalues: Tensor
-    basis: Tensor
+    spectrum: Spectrum
     test: Tensor
     factor: Tensor
     triangular: bool
     offset: Tensor
-    n_test: int
+
+    @property
+    def n_test(self) -> int:
+        """Number of test rows."""
+        return self.test.shape[0]
 
 
 @dataclass(frozen=True)
 class FoldTargets:
-    """The targets of one fold, rotated: all that a score at any penalty needs, besides the FoldSystem.
+    """The targets of one fold, rotated: with the FoldSystem, all that a score at any penalty needs.
 
     Attributes
     ----------
     z : Tensor (n_voxels, rank)
+        Rotated training targets.
     cross : Tensor (n_voxels, rank)
         Products of the test targets with F.
     sum_squares : Tensor (n_voxels,)
@@ -67,145 +88,164 @@ class FoldTargets:
     offset: Tensor
 
 
-def eigenpairs(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Diagonalise a symmetric matrix; null eigenvalues are dropped, the largest come first.
-
-    Eigenvalues under 16 units of rounding of the largest are rounding error.
-    """
-    values, vectors = torch.linalg.eigh(matrix)
-    floor = 16 * torch.finfo(matrix.dtype).eps * values[-1].clamp_min(torch.finfo(matrix.dtype).tiny)
-    first = int(torch.searchsorted(values, floor, right=True))
-    return values[first:].flip(0), vectors[:, first:].flip(1)
+def fold_precision(x: Blocks, smallest_alpha: float) -> torch.dtype:
+    """Choose the precision in which folds are diagonalised, from a bound on the largest eigenvalue of X'X."""
+    if x.rows.dtype == torch.float64:
+        return torch.float64
+    vector = x.rows[torch.linalg.vector_norm(x.rows, dim=1).argmax()].clone()
+    for _ in range(8):  # power iteration
+        vector /= torch.linalg.vector_norm(vector).clamp_min(torch.finfo(vector.dtype).tiny)
+        vector = x.rows.T @ (x.rows @ vector)
+    _, offsets = x.offsets(None, True)
+    largest = torch.linalg.vector_norm(vector).double() + (x.sizes * offsets.square().sum(1)).sum()
+    return torch.float32 if smallest_alpha >= FLOAT32_SHARE * float(largest) else torch.float64
 
 
 class PrimalForm:
     """Ridge by the Gram matrix of the features, (n_features, n_features)."""
 
+    name = "primal"
+
     def __init__(self, x: Blocks, fit_intercept: bool) -> None:
         self.x, self.fit_intercept = x, fit_intercept
-        grams = torch.stack([block.T @ block for block in x.within])
-        self._others, self._total = sums_without_each(grams)
 
-    def _diagonalize(self, gram: Tensor, left_out: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    def diagonalize(
+        self, tests: list[int], refit: bool, dtype: torch.dtype
+    ) -> tuple[dict[int, FoldSystem], Spectrum | None]:
+        """Diagonalise the folds that leave out each of `tests`, in `dtype`, and for the refit all rows."""
+        grams = []
+        for block in self.x.within:
+            wide = block.double()
+            grams.append(wide.T @ wide)
+        total = sums_without_each(grams)
+        systems = {}
+        for k in range(len(grams)):
+            gram, grams[k] = grams[k], torch.empty(0)  # let go of each as soon as it is diagonalised
+            if k in tests:
+                spectrum = self._spectrum(gram, k, dtype)
+                _, offsets = self.x.offsets(k, self.fit_intercept)
+                test = self.x.within[k] @ spectrum.basis
+                systems[k] = _fold_system(spectrum, test, offsets[k].to(test.dtype) @ spectrum.basis)
+        return systems, self._spectrum(total, None, torch.float64) if refit else None
+
+    def _spectrum(self, gram: Tensor, left_out: int | None, dtype: torch.dtype) -> Spectrum:
         _, offsets = self.x.offsets(left_out, self.fit_intercept)
         weights = self.x.train_sizes(left_out)
-        gram = gram + (offsets.T @ (weights[:, None] * offsets)).to(gram.dtype)
-        values, vectors = eigenpairs(gram)
-        return values.double(), vectors, offsets
+        gram.addmm_(offsets.T, weights[:, None] * offsets)
+        return _diagonalize(gram.to(dtype), self.x.rows.dtype)
 
-    def system(self, k: int) -> FoldSystem:
-        """Diagonalise the fold that leaves out block k."""
-        values, vectors, offsets = self._diagonalize(self._others[k], k)
-        return _fold_system(
-            values, vectors, self.x.within[k] @ vectors, offsets[k].to(vectors.dtype) @ vectors
-        )
+    def prepare(self, y: Blocks) -> list[Tensor]:
+        """Return the products of targets and features without each block, and of all: (n_voxels, n_features)."""
+        products = [b.T @ a for a, b in zip(self.x.within, y.within, strict=True)]
+        products.append(sums_without_each(products))
+        for left_out, product in zip([*range(len(products) - 1), None], products, strict=True):
+            weights = self.x.train_sizes(left_out)
+            _, x_offsets = self.x.offsets(left_out, self.fit_intercept)
+            _, y_offsets = y.offsets(left_out, self.fit_intercept)
+            dtype = product.dtype
+            product.addmm_((weights[:, None] * y_offsets).T.to(dtype), x_offsets.to(dtype))
+        return products
 
-    def full(self) -> tuple[Tensor, Tensor]:
-        """Diagonalise all samples."""
-        values, vectors, _ = self._diagonalize(self._total, None)
-        return values, vectors
+    def rotate(self, y: Blocks, prepared: Any, k: int, system: FoldSystem) -> FoldTargets:
+        """Rotate a chunk of targets into the basis of the fold that leaves out block k."""
+        return _fold_targets(self, y, k, prepared[k] @ system.spectrum.basis, system)
 
-    def rotate(self, y: Blocks, systems: dict[int, FoldSystem]) -> tuple[dict[int, FoldTargets], Tensor]:
-        """Rotate a chunk of targets into each fold's basis; also return their products with the features."""
-        products = torch.stack([b.T @ a for a, b in zip(self.x.within, y.within, strict=True)])
-        others, total = sums_without_each(products)
-        targets = {}
-        for k, system in systems.items():
-            z = (others[k] + self._between(y, k)) @ system.basis
-            if system.n_test > products.shape[2]:
-                cross = products[k] @ system.basis
-            else:
-                cross = y.within[k].T @ system.test
-            targets[k] = _fold_targets(y, k, z, cross, self.fit_intercept)
-        return targets, total + self._between(y, None)
-
-    def _between(self, y: Blocks, left_out: int | None) -> Tensor:
-        """Products of the blocks' means, (n_voxels, n_features)."""
-        weights = self.x.train_sizes(left_out)
-        _, x_offsets = self.x.offsets(left_out, self.fit_intercept)
-        _, y_offsets = y.offsets(left_out, self.fit_intercept)
-        return ((weights[:, None] * y_offsets).T @ x_offsets).to(self.x.rows.dtype)
-
-    def weights(self, products: Tensor, values: Tensor, vectors: Tensor, alphas: Tensor) -> Tensor:
+    def coefficients(self, prepared: Any, spectrum: Spectrum, alphas: Tensor) -> Tensor:
         """Return coefficients (n_features, n_voxels) at one penalty a voxel."""
-        rotated = products @ vectors
-        rotated /= (values + alphas[:, None]).to(rotated.dtype)
-        return vectors @ rotated.T
+        return spectrum.basis @ _shrink(prepared[-1] @ spectrum.basis, spectrum, alphas).T
 
 
 class DualForm:
     """Ridge by the kernel of the samples, (n_samples, n_samples)."""
 
+    name = "dual"
+
     def __init__(self, x: Blocks, fit_intercept: bool) -> None:
         self.x, self.fit_intercept = x, fit_intercept
-        self._within = x.rows @ x.rows.T
-        owner = np.repeat(np.arange(len(x.within)), np.diff(x.edges))
-        self._owner = torch.from_numpy(owner).to(x.rows.device)
+        counts = torch.tensor([len(block) for block in x.within])
+        self._owner = torch.repeat_interleave(torch.arange(len(counts)), counts).to(x.rows.device)
 
-    def _train(self, left_out: int | None) -> Tensor:
+    def diagonalize(
+        self, tests: list[int], refit: bool, dtype: torch.dtype
+    ) -> tuple[dict[int, FoldSystem], Spectrum | None]:
+        """Diagonalise the folds that leave out each of `tests`, in `dtype`, and for the refit all rows."""
+        wide = self.x.rows.double()
+        within = wide @ wide.T
+        systems = {}
+        for k in tests:
+            spectrum, rows, means = self._spectrum(wide, within, k, dtype)
+            block = slice(self.x.edges[k], self.x.edges[k + 1])
+            test = rows[block].to(spectrum.basis.dtype) @ spectrum.basis
+            systems[k] = _fold_system(spectrum, test, means[k].to(test.dtype) @ spectrum.basis)
+        return systems, self._spectrum(wide, within, None, torch.float64)[0] if refit else None
+
+    def _spectrum(
+        self, wide: Tensor, within: Tensor, left_out: int | None, dtype: torch.dtype
+    ) -> tuple[Spectrum, Tensor, Tensor]:
+        """Diagonalise the kernel of the training rows.
+
+        Also return the kernel against the training rows of all rows less the mean of their own block,
+        (n_samples, n_train), and of the means of the blocks, (n_blocks, n_train).
+        """
+        _, offsets = self.x.offsets(left_out, self.fit_intercept)
+        train = self._train_rows(left_out)
+        owner = self._owner[train]
+        projected = wide @ offsets.T
+        rows = within[:, train] + projected[:, owner]
+        means = projected[train].T + (offsets @ offsets.T)[:, owner]
+        return _diagonalize((rows[train] + means[owner]).to(dtype), self.x.rows.dtype), rows, means
+
+    def _train_rows(self, left_out: int | None) -> Tensor:
         rows = torch.arange(len(self._owner), device=self._owner.device)
         return rows if left_out is None else rows[self._owner != left_out]
 
-    def _kernels(self, left_out: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return three kernels against the centred training rows.
+    def prepare(self, y: Blocks) -> Blocks:
+        """Return the targets: the kernel needs no products with the features."""
+        return y
 
-        Of the training rows (n_train, n_train), of all rows less the mean of their own block (n_samples, n_train),
-        and of the means of the blocks (n_blocks, n_train).
-        """
-        _, offsets = self.x.offsets(left_out, self.fit_intercept)
-        offsets = offsets.to(self._within.dtype)
-        train = self._train(left_out)
-        owner = self._owner[train]
-        projected = self.x.rows @ offsets.T
-        rows = self._within[:, train] + projected[:, owner]
-        means = projected[train].T + (offsets @ offsets.T)[:, owner]
-        return rows[train] + means[owner], rows, means
+    def rotate(self, y: Blocks, prepared: Any, k: int, system: FoldSystem) -> FoldTargets:
+        """Rotate a chunk of targets into the basis of the fold that leaves out block k."""
+        return _fold_targets(self, y, k, self._centred(prepared, k).T @ system.spectrum.basis, system)
 
-    def system(self, k: int) -> FoldSystem:
-        """Diagonalise the fold that leaves out block k."""
-        kernel, rows, means = self._kernels(k)
-        values, vectors = eigenpairs(kernel)
-        test = rows[self.x.edges[k] : self.x.edges[k + 1]] @ vectors
-        return _fold_system(values.double(), vectors, test, means[k] @ vectors)
-
-    def full(self) -> tuple[Tensor, Tensor]:
-        """Diagonalise all samples."""
-        values, vectors = eigenpairs(self._kernels(None)[0])
-        return values.double(), vectors
-
-    def rotate(self, y: Blocks, systems: dict[int, FoldSystem]) -> tuple[dict[int, FoldTargets], Tensor]:
-        """Rotate a chunk of targets into each fold's basis; also return the centred targets (n_voxels, n_samples)."""
-        targets = {}
-        for k, system in systems.items():
-            z = self._targets(y, k) @ system.basis
-            cross = y.within[k].T @ system.test
-            targets[k] = _fold_targets(y, k, z, cross, self.fit_intercept)
-        return targets, self._targets(y, None)
-
-    def _targets(self, y: Blocks, left_out: int | None) -> Tensor:
-        train = self._train(left_out)
+    def _centred(self, y: Blocks, left_out: int | None) -> Tensor:
         _, offsets = y.offsets(left_out, self.fit_intercept)
-        return (y.rows[train] + offsets.to(y.rows.dtype)[self._owner[train]]).T
+        train = self._train_rows(left_out)
+        return y.rows[train] + offsets.to(y.rows.dtype)[self._owner[train]]
 
-    def weights(self, targets: Tensor, values: Tensor, vectors: Tensor, alphas: Tensor) -> Tensor:
+    def coefficients(self, prepared: Any, spectrum: Spectrum, alphas: Tensor) -> Tensor:
         """Return coefficients (n_features, n_voxels) at one penalty a voxel."""
-        rotated = targets @ vectors
-        rotated /= (values + alphas[:, None]).to(rotated.dtype)
-        dual = vectors @ rotated.T
+        rotated = self._centred(prepared, None).T @ spectrum.basis
+        dual = spectrum.basis @ _shrink(rotated, spectrum, alphas).T
         _, offsets = self.x.offsets(None, self.fit_intercept)
-        sums = torch.stack(
-            [dual[a:b].sum(0) for a, b in zip(self.x.edges[:-1], self.x.edges[1:], strict=True)]
-        )
-        return self.x.rows.T @ dual + offsets.to(dual.dtype).T @ sums
+        edges = self.x.edges
+        sums = torch.stack([dual[a:b].sum(0) for a, b in pairwise(edges)])
+        return torch.addmm(offsets.T.to(dual.dtype) @ sums, self.x.rows.T, dual)
 
 
-def _fold_system(values: Tensor, vectors: Tensor, test: Tensor, offset: Tensor) -> FoldSystem:
-    n_test, rank = test.shape
-    tall = n_test > TALL * rank
+Form = PrimalForm | DualForm
+
+
+def _diagonalize(matrix: Tensor, dtype: torch.dtype) -> Spectrum:
+    """Diagonalise a symmetric matrix, drop its null eigenvalues and return the eigenvectors as `dtype`."""
+    values, vectors = torch.linalg.eigh(matrix)
+    limits = torch.finfo(values.dtype)
+    floor = NULL_UNITS[values.dtype] * limits.eps * values[-1].clamp_min(limits.tiny)
+    first = int(torch.searchsorted(values, floor, right=True))
+    return Spectrum(values[first:].flip(0).double(), vectors[:, first:].flip(1).to(dtype))
+
+
+def _fold_system(spectrum: Spectrum, test: Tensor, offset: Tensor) -> FoldSystem:
+    tall = test.shape[0] > TALL * test.shape[1]
     factor = torch.linalg.qr(test, mode="r").R if tall else test
-    return FoldSystem(values, vectors, test, factor, tall, offset, n_test)
+    return FoldSystem(spectrum, test, factor, tall, offset)
 
 
-def _fold_targets(y: Blocks, k: int, z: Tensor, cross: Tensor, fit_intercept: bool) -> FoldTargets:
-    _, offsets = y.offsets(k, fit_intercept)
-    return FoldTargets(z, cross, y.within[k].square().sum(0), offsets[k].to(z.dtype))
+def _fold_targets(form: Form, y: Blocks, k: int, z: Tensor, system: FoldSystem) -> FoldTargets:
+    _, offsets = y.offsets(k, form.fit_intercept)
+    block = y.within[k]
+    return FoldTargets(z, block.T @ system.test, block.square().sum(0), offsets[k].to(z.dtype))
+
+
+def _shrink(rotated: Tensor, spectrum: Spectrum, alphas: Tensor) -> Tensor:
+    rotated /= (spectrum.eigenvalues + alphas[:, None]).to(rotated.dtype)
+    return rotated

@@ -1,10 +1,11 @@
 """Ridge regression with a penalty per voxel, chosen by cross-validation.
 
-For all voxels at once: one Gram matrix (or kernel) put together from the blocks of the folds, one symmetric
-eigendecomposition a fold, one matrix product a penalty, one refit. See `blocks` for how training folds are centred,
-`forms` for primal and dual, `search` for the scores.
+For all voxels at once: Gram matrices (or one kernel) of the blocks that the folds are made of, one symmetric
+eigendecomposition a fold, one matrix product a penalty, one refit. `blocks` says how training folds are centred,
+`forms` what primal and dual share, `search` how penalties are scored.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,23 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoders.solvers import search as scoring
-from encoders.solvers.blocks import Blocks, fold_blocks
+from encoders.solvers.blocks import Blocks, Layout, arrange_folds
 from encoders.solvers.checks import (
     Folds,
     as_tensor,
     check_alphas,
+    check_choice,
+    check_device,
     check_finite,
     check_same_rows,
+    constant_columns,
     working_dtype,
 )
 from encoders.solvers.folds import resolve_folds
-from encoders.solvers.forms import DualForm, FoldSystem, PrimalForm
+from encoders.solvers.forms import DualForm, Form, PrimalForm, Spectrum, fold_precision
+from encoders.solvers.search import FoldSearch
 
 Array = Any
 Solver = Literal["auto", "primal", "dual"]
+Search = Literal["full", "interpolate"]
 Score = Literal["r2", "correlation"]
-Form = PrimalForm | DualForm
+
+# Error allowed to predictions at penalties between those evaluated, in standard deviations of a voxel.
+TOLERANCES = {"full": 0.0, "interpolate": 1e-4}
 
 # Bytes that the arrays of one chunk of voxels may take, unless target_chunk says otherwise.
 CHUNK_BYTES = 64 * 2**20
@@ -47,10 +54,9 @@ class RidgeSolution:
     coef_ : (n_features, n_voxels)
     intercept_ : (n_voxels,)
     cv_scores_ : (n_alphas, n_voxels) or None
-        Mean held-out score over the folds, rows in the order of the penalties given; NaN for a constant voxel. None
-        where the penalty was fixed.
-    solver : str
-        "primal" or "dual": the form that was used.
+        Mean held-out score, rows in the order of the penalties given; None where the penalty was fixed.
+    solver : {"primal", "dual"}
+        The form that was used.
     """
 
     alphas_: Array
@@ -61,10 +67,10 @@ class RidgeSolution:
 
     def predict(self, X: Array) -> Array:
         """Return predictions (n_samples, n_voxels) for features X (n_samples, n_features)."""
+        features = as_tensor(X, "X")
         if isinstance(self.coef_, Tensor):
-            x = as_tensor(X, "X").to(device=self.coef_.device, dtype=self.coef_.dtype)
-            return x @ self.coef_ + self.intercept_
-        return np.asarray(X, dtype=self.coef_.dtype) @ self.coef_ + self.intercept_
+            return features.to(self.coef_) @ self.coef_ + self.intercept_
+        return features.cpu().numpy().astype(self.coef_.dtype, copy=False) @ self.coef_ + self.intercept_
 
 
 def solve_ridge_cv(
@@ -76,6 +82,7 @@ def solve_ridge_cv(
     groups: Array | None = None,
     fit_intercept: bool = True,
     solver: Solver = "auto",
+    search: Search = "full",
     score: Score = "r2",
     device: str | torch.device = "cpu",
     dtype: Any = None,
@@ -83,43 +90,93 @@ def solve_ridge_cv(
 ) -> RidgeSolution:
     """Fit ridge regression with a penalty per voxel, chosen by K-fold cross-validation.
 
-    Minimises ||Y - X b - c||^2 + alpha ||b||^2 for each voxel (Hoerl & Kennard 1970) at the penalty with the best
-    mean held-out score, and refits on all samples.
+    Minimises |y - X b - c|^2 + alpha |b|^2 for each voxel (Hoerl & Kennard 1970) at the penalty with the best mean
+    held-out score, on all samples. Nothing of a fold's test rows enters its fit, the means included.
+
+    Parameters
+    ----------
+    X : array-like (n_samples, n_features)
+        Features: NumPy array or tensor. They are centred, not scaled. Constant features get weight 0.
+    Y : array-like (n_samples, n_voxels)
+        Responses. A constant voxel gets weights 0, the largest penalty and NaN scores.
+    alphas : array-like (n_alphas,)
+        Penalties, positive, in any order. Of penalties with equal scores the largest is chosen.
+    folds : int or list of (train, test)
+        Number of contiguous folds, or row numbers (or masks) of each. Test rows may be in no fold, or in several.
+    groups : array-like (n_samples,), optional
+        Run, or repeated stimulus, of each row: a group is never divided between train and test.
+    fit_intercept : bool
+        Centre X and Y by the means of each training fold.
+    solver : {"auto", "primal", "dual"}
+        Gram matrix of the features, or kernel of the samples. Every cost of either form but those that they share
+        grows with the side of its matrix, so "auto" takes the smaller one: primal if there are no more features
+        than rows in a training fold.
+    search : {"full", "interpolate"}
+        "full" computes held-out predictions at every penalty. "interpolate" computes them at as few penalties as
+        give the others to within 1e-4 standard deviations of a voxel (see `search.skeleton`).
+    score : {"r2", "correlation"}
+        "r2" is 1 - (mean squared held-out error) / (that of the mean of the training fold), both averaged over the
+        folds first: it ranks penalties as the mean squared error does, keeps meaning with folds of one sample, and
+        is 0 for a model that knows no more than the mean. "correlation" is the mean over folds of Pearson's r, a
+        fold in which predictions or responses are constant counting 0.
+    device : str or torch.device
+    dtype : {None, "float32", "float64"}
+        Precision of data and products; None takes the wider of X and Y. Where a small penalty needs it, matrices
+        are diagonalised in float64 all the same.
+    target_chunk : int, optional
+        Voxels worked on at once. By default as many as 64 MiB of working arrays serve.
+
+    Returns
+    -------
+    RidgeSolution
+
+    Raises
+    ------
+    TypeError
+        If X or Y does not hold real numbers.
+    ValueError
+        If X or Y holds NaN or infinite entries, if shapes disagree, if there are too few samples or groups for the
+        folds, if a test set shares rows with its training set, or for unknown words or penalties that are not
+        positive.
+
+    Notes
+    -----
+    Beside the data, memory holds one matrix of the smaller side squared for each fold.
     """
-    x, y, precision = _prepare(X, Y, dtype)
+    check_choice("search", search, tuple(TOLERANCES))
+    check_choice("score", score, ("r2", "correlation"))
     grid = check_alphas(alphas)
-    pairs = resolve_folds(x.shape[0], folds, groups)
-    check_finite(x, "X")
-    check_finite(y, "Y")
-    place = torch.device(device)
-    form_name = choose_form(x.shape[0], x.shape[1], solver)
-    n_voxels = y.shape[1]
-    penalties = torch.from_numpy(grid).to(place)
-    errors = torch.zeros((n_voxels, grid.size), dtype=precision, device=place)
-    null = torch.zeros(n_voxels, dtype=precision, device=place)
-    layout = fold_blocks(x.shape[0], pairs)
-    for row_sets, tests in layout:
-        form = _make_form(form_name, x, row_sets, place, precision, fit_intercept)
-        systems = {k: form.system(k) for k in tests}
-        step = _chunk(target_chunk, form, n_voxels)
-        for start in range(0, n_voxels, step):
-            part = slice(start, min(start + step, n_voxels))
-            blocks = Blocks(y[:, part], row_sets, place, precision)
-            rotated, _ = form.rotate(blocks, systems)
+    fit = _Fit(X, Y, fit_intercept, device, dtype, target_chunk)
+    pairs = resolve_folds(fit.n_samples, folds, groups)
+    form_name = choose_form(min(train.size for train, _ in pairs), fit.x.shape[1], solver)
+    penalties = torch.from_numpy(grid).to(fit.device)
+    losses = torch.zeros((fit.n_voxels, grid.size), dtype=fit.dtype, device=fit.device)
+    null = torch.zeros(fit.n_voxels, dtype=fit.dtype, device=fit.device)
+    layouts = arrange_folds(fit.n_samples, pairs)
+    # Blocks that hold every sample serve the refit too: each chunk of voxels is then read only once.
+    refit_here = len(layouts) == 1 and layouts[0].complete
+    for layout in layouts:
+        form = fit.form(form_name, layout)
+        precision = fold_precision(form.x, float(grid.min()))
+        systems, spectrum = form.diagonalize(layout.tests, refit_here, precision)
+        searches = {k: FoldSearch(systems[k], penalties, TOLERANCES[search]) for k in systems}
+        for part, blocks in fit.chunks(layout):
+            prepared = form.prepare(blocks)
             for k, system in systems.items():
+                targets = form.rotate(blocks, prepared, k, system)
                 if score == "r2":
-                    errors[part] += scoring.squared_errors(system, rotated[k], penalties)
-                    null[part] += rotated[k].sum_squares / system.n_test + rotated[k].offset.square()
+                    losses[part] += searches[k].squared_errors(targets)
+                    null[part] += targets.sum_squares / system.n_test + targets.offset.square()
                 else:
-                    errors[part] += scoring.correlations(system, rotated[k], penalties)
-    constant = _constant(y).to(place)
-    scores = 1 - errors / null[:, None] if score == "r2" else errors / len(pairs)
-    scores[constant] = torch.nan
-    best = choose_penalty(scores, penalties)
-    row_sets = layout[0][0] if len(layout) == 1 else [np.arange(x.shape[0])]
-    form = _make_form(form_name, x, row_sets, place, precision, fit_intercept)
-    coef, intercept = _refit(form, row_sets, y, penalties[best], constant, target_chunk)
-    return _solution(Y, penalties[best], coef, intercept, scores.T, form_name)
+                    losses[part] -= searches[k].correlations(targets)
+            if refit_here:
+                best = choose_penalty(losses[part], penalties, fit.constant[part])
+                fit.refit(form, prepared, blocks, spectrum, part, penalties[best])
+    if not refit_here:
+        fit.refit_all(form_name, penalties[choose_penalty(losses, penalties, fit.constant)])
+    scores = 1 - losses / null[:, None] if score == "r2" else -losses / len(pairs)
+    scores[fit.constant] = torch.nan
+    return fit.solution(scores.T.contiguous(), form_name)
 
 
 def solve_ridge(
@@ -133,101 +190,114 @@ def solve_ridge(
     dtype: Any = None,
     target_chunk: int | None = None,
 ) -> RidgeSolution:
-    """Fit ridge regression at a given penalty, one for all voxels or one a voxel, without cross-validation."""
-    x, y, precision = _prepare(X, Y, dtype)
+    """Fit ridge regression at a given penalty, without cross-validation.
+
+    Parameters
+    ----------
+    X, Y, fit_intercept, solver, device, dtype, target_chunk
+        As in `solve_ridge_cv`.
+    alpha : float or array-like (n_voxels,)
+        Penalty of all voxels, or of each; positive.
+
+    Returns
+    -------
+    RidgeSolution
+        With `cv_scores_` None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `solve_ridge_cv`, and if the number of penalties is neither one nor that of the voxels.
+    """
     grid = check_alphas(alpha)
-    if grid.size not in (1, y.shape[1]):
-        raise ValueError(f"alpha has {grid.size} values; give one, or one for each of {y.shape[1]} voxels")
-    check_finite(x, "X")
-    check_finite(y, "Y")
-    place = torch.device(device)
-    form_name = choose_form(x.shape[0], x.shape[1], solver)
-    row_sets = [np.arange(x.shape[0])]
-    form = _make_form(form_name, x, row_sets, place, precision, fit_intercept)
-    penalties = torch.from_numpy(np.broadcast_to(grid, y.shape[1]).copy()).to(place)
-    coef, intercept = _refit(form, row_sets, y, penalties, _constant(y).to(place), target_chunk)
-    return _solution(Y, penalties, coef, intercept, None, form_name)
+    fit = _Fit(X, Y, fit_intercept, device, dtype, target_chunk)
+    if grid.size not in (1, fit.n_voxels):
+        raise ValueError(f"alpha has {grid.size} values; give one, or one for each of {fit.n_voxels} voxels")
+    form_name = choose_form(fit.n_samples, fit.x.shape[1], solver)
+    fit.refit_all(form_name, torch.from_numpy(grid).to(fit.device).expand(fit.n_voxels))
+    return fit.solution(None, form_name)
 
 
-def choose_form(n_samples: int, n_features: int, solver: Solver = "auto") -> Literal["primal", "dual"]:
-    """Choose the smaller of Gram matrix and kernel."""
-    if solver not in ("auto", "primal", "dual"):
-        raise ValueError(f'solver is {solver!r}; it must be "auto", "primal" or "dual"')
+def choose_form(n_train: int, n_features: int, solver: Solver = "auto") -> Literal["primal", "dual"]:
+    """Choose the form with the smaller matrix, unless one is named."""
+    check_choice("solver", solver, ("auto", "primal", "dual"))
     if solver != "auto":
         return solver
-    return "primal" if n_features <= n_samples else "dual"
+    return "primal" if n_features <= n_train else "dual"
 
 
-def choose_penalty(scores: Tensor, alphas: Tensor) -> Tensor:
-    """Return the index of the best penalty of each voxel; of equal scores, and of none, the largest penalty."""
+def choose_penalty(losses: Tensor, alphas: Tensor, constant: Tensor) -> Tensor:
+    """Return the number of the penalty with the least loss for each voxel, (n_voxels,).
+
+    Of equal losses the largest penalty wins, and for a constant voxel the largest of all.
+    """
     order = torch.argsort(alphas, descending=True, stable=True)
-    return order[torch.nan_to_num(scores[:, order], nan=-torch.inf).argmax(1)]
+    ranked = torch.where(constant[:, None], torch.zeros_like(losses), losses[:, order])
+    return order[ranked.argmin(1)]
 
 
-def _prepare(X: Array, Y: Array, dtype: Any) -> tuple[Tensor, Tensor, torch.dtype]:
-    x, y = as_tensor(X, "X"), as_tensor(Y, "Y")
-    check_same_rows(x, y)
-    return x, y, working_dtype(x, y, dtype)
+class _Fit:
+    """The data of one call, checked, and the arrays that it fills in."""
 
-
-def _make_form(
-    name: str,
-    x: Tensor,
-    row_sets: list[np.ndarray],
-    place: torch.device,
-    dtype: torch.dtype,
-    fit_intercept: bool,
-) -> Form:
-    blocks = Blocks(x, row_sets, place, dtype)
-    return PrimalForm(blocks, fit_intercept) if name == "primal" else DualForm(blocks, fit_intercept)
-
-
-def _chunk(target_chunk: int | None, form: Form, n_voxels: int) -> int:
-    if target_chunk is not None:
-        if target_chunk < 1:
+    def __init__(
+        self,
+        X: Array,
+        Y: Array,
+        fit_intercept: bool,
+        device: str | torch.device,
+        dtype: Any,
+        target_chunk: int | None,
+    ) -> None:
+        self.x, self.y = as_tensor(X, "X"), as_tensor(Y, "Y")
+        check_same_rows(self.x, self.y)
+        check_finite(self.x, "X")
+        check_finite(self.y, "Y")
+        if target_chunk is not None and target_chunk < 1:
             raise ValueError(f"target_chunk is {target_chunk}; it must be at least 1")
-        return min(int(target_chunk), n_voxels)
-    rows = form.x.rows
-    columns = 2 * len(form.x.within) * min(rows.shape) + 2 * rows.shape[0]
-    return max(128, CHUNK_BYTES // (columns * rows.element_size()))
+        self.n_samples, self.n_voxels = self.y.shape
+        self.returns_tensors = isinstance(Y, Tensor)
+        self.device, self.dtype = check_device(device), working_dtype(self.x, self.y, dtype)
+        self.fit_intercept, self.target_chunk = fit_intercept, target_chunk
+        # Without an intercept a constant voxel is a voxel like any other.
+        self.constant = constant_columns(self.y).to(self.device) & fit_intercept
+        self.alphas = torch.empty(self.n_voxels, dtype=torch.float64, device=self.device)
+        self.coef = torch.empty((self.x.shape[1], self.n_voxels), dtype=self.dtype, device=self.device)
+        self.intercept = torch.empty(self.n_voxels, dtype=self.dtype, device=self.device)
 
+    def form(self, name: str, layout: Layout) -> Form:
+        blocks = Blocks(self.x, layout.row_sets, self.device, self.dtype)
+        return (PrimalForm if name == "primal" else DualForm)(blocks, self.fit_intercept)
 
-def _constant(y: Tensor) -> Tensor:
-    return y.amax(0) == y.amin(0)
+    def chunks(self, layout: Layout) -> Iterator[tuple[slice, Blocks]]:
+        step = self.target_chunk
+        if step is None:
+            columns = 2 * len(layout.row_sets) * min(self.x.shape) + 2 * self.n_samples
+            step = max(128, CHUNK_BYTES // (columns * self.coef.element_size()))
+        for start in range(0, self.n_voxels, step):
+            part = slice(start, min(start + step, self.n_voxels))
+            yield part, Blocks(self.y[:, part], layout.row_sets, self.device, self.dtype)
 
+    def refit(
+        self, form: Form, prepared: Any, y: Blocks, spectrum: Spectrum | None, part: slice, alphas: Tensor
+    ) -> None:
+        assert spectrum is not None
+        coef = form.coefficients(prepared, spectrum, alphas)
+        coef[:, self.constant[part]] = 0
+        x_mean, _ = form.x.offsets(None, self.fit_intercept)
+        y_mean, _ = y.offsets(None, self.fit_intercept)
+        self.alphas[part] = alphas
+        self.coef[:, part] = coef
+        self.intercept[part] = (y_mean - x_mean @ coef.double()).to(self.dtype)
 
-def _refit(
-    form: Form,
-    row_sets: list[np.ndarray],
-    y: Tensor,
-    alphas: Tensor,
-    constant: Tensor,
-    target_chunk: int | None,
-) -> tuple[Tensor, Tensor]:
-    rows = form.x.rows
-    values, vectors = form.full()
-    x_mean, _ = form.x.offsets(None, form.fit_intercept)
-    n_voxels = y.shape[1]
-    coef = torch.empty((rows.shape[1], n_voxels), dtype=rows.dtype, device=rows.device)
-    intercept = torch.empty(n_voxels, dtype=rows.dtype, device=rows.device)
-    step = _chunk(target_chunk, form, n_voxels)
-    for start in range(0, n_voxels, step):
-        part = slice(start, min(start + step, n_voxels))
-        blocks = Blocks(y[:, part], row_sets, rows.device, rows.dtype)
-        _, products = form.rotate(blocks, {})
-        weights = form.weights(products, values, vectors, alphas[part])
-        if form.fit_intercept:
-            weights[:, constant[part]] = 0
-        y_mean, _ = blocks.offsets(None, form.fit_intercept)
-        coef[:, part] = weights
-        intercept[part] = (y_mean - x_mean @ weights.double()).to(rows.dtype)
-    return coef, intercept
+    def refit_all(self, form_name: str, alphas: Tensor) -> None:
+        layout = Layout([np.arange(self.n_samples)], [], self.n_samples)
+        form = self.form(form_name, layout)
+        _, spectrum = form.diagonalize([], True, torch.float64)
+        for part, blocks in self.chunks(layout):
+            self.refit(form, form.prepare(blocks), blocks, spectrum, part, alphas[part])
 
-
-def _solution(
-    Y: Array, alphas: Tensor, coef: Tensor, intercept: Tensor, scores: Tensor | None, solver: str
-) -> RidgeSolution:
-    if isinstance(Y, Tensor):
-        return RidgeSolution(alphas, coef, intercept, scores, solver)
-    host = [None if t is None else t.cpu().numpy() for t in (alphas, coef, intercept, scores)]
-    return RidgeSolution(*host, solver)
+    def solution(self, scores: Tensor | None, form_name: str) -> RidgeSolution:
+        found: list[Array] = [self.alphas, self.coef, self.intercept, scores]
+        if not self.returns_tensors:
+            found = [None if values is None else values.cpu().numpy() for values in found]
+        return RidgeSolution(*found, form_name)

@@ -1,65 +1,115 @@
 """Held-out scores of every penalty, one fold and one chunk of voxels at a time."""
 
+import scipy.linalg
 import torch
 from torch import Tensor
 
 from encoders.solvers.forms import FoldSystem, FoldTargets
 
-# Rows of a triangular factor multiplied at once: small enough to skip most of its zeros.
-TRIANGLE_ROWS = 128
+# Rows of the factor multiplied at once: few enough to skip most zeros of a triangle, and more where the products
+# of every voxel's predictions are taken, because these are small matrices.
+FULL_ROWS, COARSE_ROWS = 64, 256
 
 
-def shrinkage(system: FoldSystem, alphas: Tensor) -> Tensor:
-    """Return 1 / (eigenvalue + penalty), (n_alphas, rank), float64."""
-    return 1 / (system.eigenvalues + alphas[:, None])
+class FoldSearch:
+    """Scores of one fold at every penalty.
 
-
-def prediction_squares(system: FoldSystem, z: Tensor, d: Tensor) -> Tensor:
-    """Sum of squares of the centred held-out predictions, (n_voxels, n_alphas): the costly part.
-
-    2 n_alphas n_test rank operations a voxel, or about n_alphas rank^2 with a triangular factor.
+    Parameters
+    ----------
+    system : FoldSystem
+    alphas : Tensor (n_alphas,), float64
+    tolerance : float
+        0 predicts at every penalty. Otherwise predictions are computed at a few penalties only (`skeleton`), and
+        those at the others are combinations of them, to within this many standard deviations of a voxel.
     """
-    factor, d = system.factor, d.to(z.dtype)
-    total = torch.zeros((z.shape[0], d.shape[0]), dtype=z.dtype, device=z.device)
-    n_rows = factor.shape[0]
-    step = TRIANGLE_ROWS if system.triangular else n_rows
-    for start in range(0, n_rows, step):
-        rows = factor[start : start + step]
-        first = start if system.triangular else 0
-        for a in range(d.shape[0]):
-            predicted = z[:, first:] @ (rows[:, first:] * d[a, first:]).T
-            total[:, a] += torch.linalg.vector_norm(predicted, dim=1).square()
-    return total
+
+    def __init__(self, system: FoldSystem, alphas: Tensor, tolerance: float) -> None:
+        dtype = system.factor.dtype
+        d = 1 / (system.spectrum.eigenvalues + alphas[:, None])
+        self.system = system
+        self.shrinkage = d.to(dtype)  # (n_alphas, rank)
+        self.nodes = self.shrinkage
+        self.mixing = None
+        if tolerance:
+            nodes, mixing = skeleton(system, d, tolerance)
+            self.nodes = self.shrinkage[nodes]
+            # Sums of squares of combinations are sums over pairs of nodes.
+            self.mixing = (mixing[:, None] * mixing[None]).flatten(0, 1).to(dtype)
+
+    def squared_errors(self, targets: FoldTargets) -> Tensor:
+        """Mean squared held-out error, (n_voxels, n_alphas)."""
+        losses = self._squares(targets.z)
+        losses -= 2 * self._cross(targets)
+        losses += targets.sum_squares[:, None]
+        losses /= self.system.n_test
+        shift = targets.offset[:, None] - targets.z @ (self.system.offset * self.shrinkage).T
+        return losses.addcmul_(shift, shift)
+
+    def correlations(self, targets: FoldTargets) -> Tensor:
+        """Held-out Pearson r, (n_voxels, n_alphas); 0 where targets or predictions are constant."""
+        norms = self._squares(targets.z).sqrt() * targets.sum_squares[:, None].sqrt()
+        r = self._cross(targets) / norms
+        return torch.where(norms > 0, r, torch.zeros_like(r)).clamp(-1, 1)
+
+    def _cross(self, targets: FoldTargets) -> Tensor:
+        """Sum of products of centred targets and predictions, (n_voxels, n_alphas)."""
+        return (targets.cross * targets.z) @ self.shrinkage.T
+
+    def _squares(self, z: Tensor) -> Tensor:
+        """Sum of squares of the centred predictions, (n_voxels, n_alphas): the costly part.
+
+        2 n_test rank operations a voxel and node, or little more than rank^2 with a triangle.
+        """
+        factor, triangular = self.system.factor, self.system.triangular
+        n_voxels, n_nodes = z.shape[0], self.nodes.shape[0]
+        full = self.mixing is None
+        totals = torch.zeros((n_voxels, n_nodes, 1 if full else n_nodes), dtype=z.dtype, device=z.device)
+        step = FULL_ROWS if full else COARSE_ROWS
+        for start in range(0, factor.shape[0], step):
+            first = start if triangular else 0
+            rows = factor[start : start + step, first:]
+            stacked = (rows * self.nodes[:, None, first:]).flatten(0, 1)
+            predicted = (z[:, first:] @ stacked.T).view(n_voxels, n_nodes, rows.shape[0])
+            if full:
+                totals[:, :, 0] += torch.linalg.vector_norm(predicted, dim=2).square()
+            else:
+                totals.baddbmm_(predicted, predicted.transpose(1, 2))
+        if self.mixing is None:
+            return totals[:, :, 0]
+        return (totals.flatten(1) @ self.mixing).clamp_min_(0)
 
 
-def fold_moments(system: FoldSystem, targets: FoldTargets, alphas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Moments of the held-out predictions of one fold.
+def skeleton(system: FoldSystem, d: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Choose penalties whose predictions span those at all penalties.
+
+    Predictions are linear in the vectors d = 1 / (eigenvalues + alpha), which are smooth in log alpha. A pivoted
+    QR decomposition (interpolative decomposition; Cheng, Gimbutas, Martinsson & Rokhlin 2005) of these vectors,
+    each direction weighted by what it adds to the predictions of a voxel of unit variance, picks the penalties
+    and the mixing weights.
+
+    Parameters
+    ----------
+    system : FoldSystem
+    d : Tensor (n_alphas, rank), float64
+    tolerance : float
+        Root mean square error of a prediction, in standard deviations of a voxel without signal.
 
     Returns
     -------
-    squares : Tensor (n_voxels, n_alphas)
-        Sum of squares of the predictions less their mean.
-    cross : Tensor (n_voxels, n_alphas)
-        Sum of products of targets and predictions, both less their means.
-    shift : Tensor (n_voxels, n_alphas)
-        Mean of the test targets less the mean of the predictions.
+    nodes : Tensor (n_nodes,)
+        Numbers of the penalties at which to predict.
+    mixing : Tensor (n_nodes, n_alphas)
+        Weights that make the predictions at every penalty of those at the nodes.
     """
-    d = shrinkage(system, alphas)
-    low = d.to(targets.z.dtype)
-    squares = prediction_squares(system, targets.z, d)
-    cross = (targets.cross * targets.z) @ low.T
-    shift = targets.offset[:, None] - targets.z @ (system.offset * low).T
-    return squares, cross, shift
-
-
-def squared_errors(system: FoldSystem, targets: FoldTargets, alphas: Tensor) -> Tensor:
-    """Mean squared held-out error of one fold, (n_voxels, n_alphas)."""
-    squares, cross, shift = fold_moments(system, targets, alphas)
-    return (targets.sum_squares[:, None] - 2 * cross + squares) / system.n_test + shift.square()
-
-
-def correlations(system: FoldSystem, targets: FoldTargets, alphas: Tensor) -> Tensor:
-    """Held-out Pearson correlation of one fold, (n_voxels, n_alphas); 0 where targets or predictions are constant."""
-    squares, cross, _ = fold_moments(system, targets, alphas)
-    norms = (squares * targets.sum_squares[:, None]).sqrt()
-    return torch.where(norms > 0, cross / norms, torch.zeros_like(norms)).clamp(-1, 1)
+    scale = torch.linalg.vector_norm(system.factor, dim=0).double() * system.spectrum.eigenvalues.sqrt()
+    weighted = (scale * d / system.n_test**0.5).T.cpu().numpy()
+    triangle, order = scipy.linalg.qr(weighted, mode="r", pivoting=True)
+    triangle = triangle[: d.shape[0]]
+    n_nodes = 1
+    while n_nodes < len(triangle) and (triangle[n_nodes:] ** 2).sum(0).max() > tolerance**2:
+        n_nodes += 1
+    mixing = torch.zeros((n_nodes, d.shape[0]), dtype=torch.float64)
+    solved = scipy.linalg.solve_triangular(triangle[:n_nodes, :n_nodes], triangle[:n_nodes])
+    mixing[:, torch.from_numpy(order).long()] = torch.from_numpy(solved)
+    nodes = torch.from_numpy(order[:n_nodes].copy()).long()
+    return nodes.to(d.device), mixing.to(d.device)
