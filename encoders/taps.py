@@ -174,6 +174,12 @@ def tap_layers(
     ValueError
         No name was given, or one twice.
 
+    Notes
+    -----
+    The first pass over inputs of one shape runs to its end to count calls. Later ones stop after the last layer if
+    it was called once, and run to their end if it was called more often, so that another number of calls is
+    seen even when values decide it.
+
     Examples
     --------
     >>> with tap_layers(network, ["layer2", "layer4"]) as taps:

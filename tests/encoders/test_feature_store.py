@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from encoders.backbones.backbone import Backbone
 from encoders.extraction import extract_features
@@ -108,13 +111,13 @@ def test_kill_at_every_file_leaves_finished_chunks(
 ) -> None:
     kept = []
     # Each of the two layers begins with an array description and a record; each chunk has data and a mark.
-    for kill_at in range(1, 14):
+    for kill_at in (1, 2, 4, 6, 8, 9, 10, 13):
         folder = tmp_path / str(kill_at)
         worker.start(folder, kill_at=kill_at)
         assert worker.wait() == (-signal.SIGKILL, 0)
         kept.append(len(finished_by_both_layers(folder)))
         resume_and_compare(folder, worker, uninterrupted)
-    assert kept == [0] * 8 + [1] * 4 + [2]
+    assert kept == [0, 0, 0, 0, 0, 1, 1, 2]
 
 
 def kill_at_random(
@@ -221,6 +224,21 @@ def test_store_gives_what_memory_gives_and_needs_no_second_pass(tmp_path: Path) 
             np.testing.assert_array_equal(features.matrix(layer), in_memory.matrix(layer))
     with pytest.raises(zarr.errors.ReadOnlyError):
         again["norm"][0] = 0
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 7))
+@settings(deadline=None, max_examples=8)
+def test_any_sizes_give_every_stimulus_once(n: int, batch_size: int, chunk_size: int) -> None:
+    backbone, stimuli = make_backbone()
+    expected = run(backbone, stimuli, Path(), store=None, reduction="none")["conv2"]
+    counts = count_stimuli()
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {"batch_size": batch_size, "chunk_size": chunk_size}
+        features = run(backbone, stimuli[:n], Path(folder), reduction="none", **sizes)
+        assert features["conv2"].chunks[0] == chunk_size
+        np.testing.assert_allclose(features["conv2"][:], expected[:n], rtol=0, atol=1e-5)
+    assert max(counts) <= min(batch_size, chunk_size)
+    assert sum(counts) == n
 
 
 def test_padded_tokens_come_back_with_their_mask(tmp_path: Path) -> None:
