@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design
@@ -151,18 +154,39 @@ def compute_null(
         permuted = _refit(design, features, encoder, shown, with_selected=SELECTED in predictions)
         return np.stack([correlation_score(measured, permuted[label][tested]) for label in labels])
 
-    r = np.empty((len(drawn), len(labels), design.Y.shape[1]), dtype=np.float32)
-    for number in range(len(drawn)):
+    def finished(number: int) -> np.ndarray:
         key = f"null/{kind}/{number}/{hash_array(drawn[number])}"
         piece = checkpoint.load(key) if kind == "refit" else None
         if piece is None:
             piece = {"r": score(drawn[number]).astype(np.float32)}
             if kind == "refit":
                 checkpoint.save(key, piece)
-        r[number] = piece["r"]
-        if progress is not None:
-            progress(number + 1, len(drawn), "null")
+        return piece["r"]
+
+    r = np.empty((len(drawn), len(labels), design.Y.shape[1]), dtype=np.float32)
+    with _workers(config.device) as pool:
+        for number, scores in enumerate(pool.map(finished, range(len(drawn)))):
+            r[number] = scores
+            if progress is not None:
+                progress(number + 1, len(drawn), "null")
     return Null(r, kind, units)
+
+
+@contextmanager
+def _workers(device: str) -> Iterator[ThreadPoolExecutor]:
+    """Give one thread a core, each with single-threaded linear algebra.
+
+    The fits of a null are many and small: sharing cores between them wastes less than sharing cores within them, and
+    sums keep one order however many cores there are. A GPU takes one fit at a time.
+    """
+    n_threads = torch.get_num_threads()
+    n_workers = n_threads if device == "cpu" else 1
+    pool = ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(n_threads)
 
 
 def _refit(
