@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,7 @@ _DISTRIBUTION = "cogmodels"
 _ABSOLUTE_PATH = re.compile(r"(?<![\w:.~-])(?<!:/)(?:/|[A-Za-z]:[\\/])[^\s'\",;()\[\]{}]+")
 
 
+@runtime_checkable
 class Describable(Protocol):
     """Anything that says what it is, such as a backbone with its fingerprint."""
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from stimuli.files import atomic_write
 _IDENTITY = "__identity__"
 
 
+@runtime_checkable
 class Checkpoint(Protocol):
     """Where finished arrays are kept: anything with `load` and `save`."""
 
