@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,8 +69,10 @@ def predict_run(
             f"{run}: {space.backbone} has other weights or preprocessing now (fingerprint"
             f" {backbone.fingerprint[:12]}, the run's {metadata['fingerprint'][:12]}); give the run's weights file"
         )
+    # A module that is called twice or returns several tensors is tapped by its name and gives LAYER#1, LAYER[0].
+    module = re.split(r"[#\[]", metadata["layer"])[0]
     features = extract_space(
-        space, backbone, stimuli, config, store=None, layers=(metadata["layer"],), progress=progress
+        space, backbone, stimuli, config, store=None, layers=(module,), progress=progress
     )[metadata["label"]]
     encoder = load_encoder(run / "encoder")
     delays = metadata["delays_volumes"]

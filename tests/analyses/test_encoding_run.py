@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
+from torch import Tensor, nn
 
 from analyses.datasets import Dataset
 from analyses.experiments.config import EncodingConfig, FeatureSpace, preset
@@ -16,7 +18,7 @@ from analyses.experiments.encoding import run_encoding
 from analyses.experiments.null import draw_permutations
 from analyses.experiments.prediction import predict_run
 from analyses.experiments.run_folder import claim_run_folder, read_netcdf
-from encoders import load_backbone, load_encoder
+from encoders import ImagePreprocess, load_backbone, load_encoder
 from tests.analyses.small_data import time_series, trials
 
 PIXELS = FeatureSpace(backbone="pixels")
@@ -125,6 +127,38 @@ def test_predictions_for_new_stimuli_are_the_encoders(trials_run: tuple[Path, xr
     encoder = load_encoder(out / "encoder")
     np.testing.assert_allclose(predicted.values, pixels @ encoder.coef_ + encoder.intercept_, atol=1e-4)
     assert predicted.dims == ("stimulus", "neuroid")
+
+
+class TwiceThrough(nn.Module):
+    """A network whose one activation is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+        self.second = nn.Conv2d(4, 2, 3)
+        self.activation = nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.second(self.activation(self.first(x))))
+
+
+def test_own_network_with_an_activation_called_twice(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TwiceThrough()
+    own = {"mine": load_backbone(network, preprocess=ImagePreprocess(), name="mine")}
+    space = FeatureSpace(backbone="mine", layers=("activation",), reduction="flatten")
+    results = run_encoding(
+        config(space, null="none"), tmp_path / "run", dataset=trials(), backbones=own, progress=False
+    )
+    assert list(results["layer"].values) == ["mine:activation#0", "mine:activation#1", "selected"]
+    predicted = predict_run(tmp_path / "run", trials().stimuli, backbones=own, progress=False)
+    # Fitted to these very images, the encoder follows their mean responses.
+    measured = trials().responses.values.reshape(2, 60, 12).mean(axis=0)
+    assert np.corrcoef(predicted.values[:, 0], measured[:, 0])[0, 1] > 0.5
+    nn.init.zeros_(network.first.weight)
+    with pytest.raises(ValueError, match="fingerprint"):
+        predict_run(tmp_path / "run", trials().stimuli, backbones=own, progress=False)
 
 
 def test_finished_run_is_not_overwritten_and_other_runs_are_refused(
