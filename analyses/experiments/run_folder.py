@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import xarray as xr
@@ -12,6 +13,7 @@ from stimuli.files import atomic_write
 CONFIG = "config.json"
 RESULTS = "results.nc"
 PREDICTIONS = "predictions.nc"
+_UNFINISHED_CONFIG = re.compile(rf"\.[0-9a-f]{{12}}\.{re.escape(CONFIG)}")
 
 
 def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> None:
@@ -33,8 +35,13 @@ def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> N
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"out: {folder} is a file; name a folder that is new or empty")
-    held = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+    entries = sorted(folder.iterdir()) if folder.exists() else []
+    # A kill just before a rename leaves what `atomic_write` had begun; it is nobody's work.
+    unfinished = [entry for entry in entries if _UNFINISHED_CONFIG.fullmatch(entry.name)]
+    held = [entry.name for entry in entries if entry not in unfinished]
     if not held:
+        for entry in unfinished:
+            entry.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / CONFIG) as temporary:
             temporary.write_text(config.model_dump_json(indent=2), encoding="utf-8")
