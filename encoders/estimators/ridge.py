@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from encoders.scores import correlation_score, r2_score
 from encoders.solvers.checks import Folds, as_tensor, check_alphas, check_finite, working_dtype
 from encoders.solvers.ridge import Score, Search, Solver, solve_ridge, solve_ridge_cv
 
-# Penalties as multiples of the mean squared norm of a centred sample.
+# Penalties as multiples of the mean eigenvalue of X'X.
 RELATIVE_ALPHAS = np.logspace(-4, 4, 17)
 RELATIVE_ALPHAS.flags.writeable = False
 
@@ -21,21 +22,25 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     alphas : None, float or array-like (n_alphas,)
-        Penalties to choose from. None takes `RELATIVE_ALPHAS` times n_samples times the mean variance of a feature
-        times n_features / min(n_samples, n_features), which is the mean of the eigenvalues of X'X that are not null:
-        the same shrinkage is then on offer whatever the unit and the number of the features. A single penalty is used
-        as it is, without cross-validation.
+        Penalties to choose from. None takes `RELATIVE_ALPHAS` times the mean of the eigenvalues of X'X (X centred)
+        that can be other than null: the sum of squares of X over the smaller of its sides. The same shrinkage is
+        then on offer whatever the unit, the number and the scale of the features. The grid reaches from next to
+        none to what suits a voxel of which a ten-thousandth part can be explained. A single penalty is used as it
+        is, without cross-validation.
     cv : int or list of (train, test)
         Inner folds, as in `solve_ridge_cv`.
     fit_intercept : bool
         Whether to centre features and responses inside each training fold.
     scale_features : bool
         Whether to divide each feature by its standard deviation over the samples given to `fit`; constant features
-        are left as they are. The inner folds share the scale, which holds no responses.
+        are left as they are. The inner folds share this scale: it knows no responses, and no row that `fit` has
+        not been given.
     solver : {"auto", "primal", "dual"}
+        As in `solve_ridge_cv`.
     search : {"full", "interpolate"}
+        As in `solve_ridge_cv`.
     cv_score : {"r2", "correlation"}
-        What the inner folds compare penalties by.
+        Score by which the inner folds rank penalties, as `score` in `solve_ridge_cv`.
     device : str
         Torch device that the fit runs on. What was learnt is kept in NumPy arrays.
     dtype : {None, "float32", "float64"}
@@ -46,15 +51,26 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     coef_ : ndarray (n_features, n_voxels)
-        Weights for the features as given to `fit`, before scaling.
+        Weights for the features as given to `fit`, before scaling. Without the voxel dimension, like all that
+        follows, where Y was a vector.
     intercept_ : ndarray (n_voxels,)
     alphas_ : ndarray (n_voxels,)
-        Penalty of each voxel (for scaled features where `scale_features`).
+        Penalty of each voxel (on the scaled features where `scale_features`).
     alpha_grid_ : ndarray (n_alphas,)
         Penalties that were tried.
     cv_scores_ : ndarray (n_alphas, n_voxels) or None
         Mean held-out score of the inner folds; None where a single penalty was given.
     n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((100, 5))
+    >>> Y = X @ rng.standard_normal((5, 3)) + rng.standard_normal((100, 3))
+    >>> encoder = RidgeEncoder().fit(X[:80], Y[:80])
+    >>> encoder.correlation(X[80:], Y[80:]) > 0.8
+    array([ True,  True,  True])
     """
 
     def __init__(
@@ -133,12 +149,16 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 **common,
             )
         coef = solution.coef_ if scale is None else solution.coef_ / scale.to(solution.coef_.device)[:, None]
-        squeeze = (lambda a: a[..., 0]) if np.ndim(Y) == 1 else (lambda a: a)
-        self.coef_ = squeeze(coef.cpu().numpy())
-        self.intercept_ = squeeze(solution.intercept_.cpu().numpy())
-        self.alphas_ = squeeze(solution.alphas_.cpu().numpy())
+        one_voxel = (Y if isinstance(Y, Tensor) else np.asarray(Y)).ndim == 1
+
+        def keep(values: Any) -> np.ndarray:
+            return np.asarray(values[..., 0] if one_voxel else values)
+
+        self.coef_ = keep(coef.cpu().numpy())
+        self.intercept_ = keep(solution.intercept_.cpu().numpy())
+        self.alphas_ = keep(solution.alphas_.cpu().numpy())
         scores = solution.cv_scores_
-        self.cv_scores_ = None if scores is None else squeeze(scores.cpu().numpy())
+        self.cv_scores_ = None if scores is None else keep(scores.cpu().numpy())
         self.alpha_grid_ = grid
         self.n_features_in_ = features.shape[1]
         return self
@@ -168,16 +188,17 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return float(np.nanmean(r2_score(np.asarray(Y), self.predict(X))))
 
     def correlation(self, X: Any, Y: Any) -> np.ndarray:
-        """Return the Pearson correlation (n_voxels,) of measured and predicted responses; NaN where constant."""
+        """Return Pearson's r (n_voxels,) of measured and predicted responses; NaN where either is constant."""
         return correlation_score(np.asarray(Y), self.predict(X))
 
 
 def _as_matrix(Y: Any) -> Any:
-    values = Y if hasattr(Y, "ndim") else np.asarray(Y)
+    if Y is None:
+        raise ValueError("RidgeEncoder requires y to be passed, but the target y is None")
+    values = Y if isinstance(Y, Tensor) else np.asarray(Y)
     return as_tensor(values.reshape(-1, 1) if values.ndim == 1 else values, "Y")
 
 
 def _default_alphas(features: Any) -> np.ndarray:
-    variance = float(features.double().var(0, correction=0).sum())
-    n_samples, n_features = features.shape
-    return RELATIVE_ALPHAS * (n_samples * variance / min(n_samples, n_features) or 1.0)
+    sum_squares = float(features.double().var(0, correction=0).sum()) * features.shape[0]
+    return RELATIVE_ALPHAS * (sum_squares / min(features.shape) or 1.0)

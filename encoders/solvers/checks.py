@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from stimuli.files import unknown_name_message
 
@@ -12,36 +13,50 @@ Folds = int | Sequence[tuple[Any, Any]]
 IndexPairs = list[tuple[np.ndarray, np.ndarray]]
 
 
-def as_tensor(array: Any, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Return a 2-D tensor on the array's own device, without a copy where none is needed.
+def as_tensor(array: Any, name: str) -> torch.Tensor:
+    """Return a matrix as a tensor on the array's own device, without a copy where none is needed.
 
     Raises
     ------
     TypeError
-        If the array does not hold real numbers.
+        If the array is sparse or does not hold numbers.
     ValueError
-        If it is not a matrix, or has no rows or columns.
+        If it is complex, not a matrix, or has no rows or no columns.
     """
-    if isinstance(array, torch.Tensor):
-        tensor = array.detach()
-    else:
-        values = np.asarray(array)
-        if values.dtype.kind not in "fiub":
-            raise TypeError(f"{name} holds {values.dtype}; it must hold real numbers (float32 or float64)")
-        if not values.flags.writeable or any(stride < 0 for stride in values.strides):
-            # torch has no read-only or reversed arrays.
-            values = values.copy()
-        tensor = torch.from_numpy(values)
+    if issparse(array):
+        raise TypeError(f"{name} is a sparse matrix; sparse input is not supported, pass {name}.toarray()")
+    tensor = array.detach() if isinstance(array, torch.Tensor) else _from_numpy(array, name)
     if tensor.is_complex():
-        raise TypeError(f"{name} holds complex numbers; it must hold real numbers")
+        raise ValueError(f"{name} is {tensor.dtype}. Complex data not supported: pass real numbers")
     if tensor.ndim != 2:
         raise ValueError(
-            f"{name} has shape {tuple(tensor.shape)}; it must be a matrix with one row a sample "
-            "(reshape one column with [:, None])"
+            f"{name} has shape {tuple(tensor.shape)}; it must be a matrix with one row a sample. Reshape your data "
+            f"with {name}[:, None] if it is a single column, {name}[None] if it is a single sample"
         )
-    if 0 in tensor.shape:
-        raise ValueError(f"{name} is empty: its shape is {tuple(tensor.shape)}")
-    return tensor if dtype is None else tensor.to(dtype)
+    for size, what in zip(tensor.shape, ("sample", "feature" if name == "X" else "voxel"), strict=True):
+        if size == 0:
+            raise ValueError(
+                f"{name} has 0 {what}(s) (shape={tuple(tensor.shape)}) while a minimum of 1 is required."
+            )
+    return tensor
+
+
+def _from_numpy(array: Any, name: str) -> torch.Tensor:
+    values = np.asarray(array)
+    if values.dtype == object:
+        if values.ndim == 0:
+            raise TypeError(f"{name} is {type(array).__name__}; it must be an array of real numbers")
+        values = values.astype(np.float64)
+    if values.dtype.kind not in "fiubc":
+        raise TypeError(f"{name} holds {values.dtype}; it must hold real numbers (float32 or float64)")
+    # torch has no long doubles, and computes little with wide unsigned integers.
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
+    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+        values = values.astype(np.int64)
+    if not values.flags.writeable or not values.dtype.isnative or any(step < 0 for step in values.strides):
+        values = values.astype(values.dtype.newbyteorder("="))  # torch reads no such arrays: a copy
+    return torch.from_numpy(values)
 
 
 def working_dtype(X: torch.Tensor, Y: torch.Tensor, dtype: Any = None) -> torch.dtype:

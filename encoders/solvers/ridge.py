@@ -34,8 +34,8 @@ Solver = Literal["auto", "primal", "dual"]
 Search = Literal["full", "interpolate"]
 Score = Literal["r2", "correlation"]
 
-# Error allowed to predictions at penalties between those evaluated, in standard deviations of a voxel.
-TOLERANCES = {"full": 0.0, "interpolate": 1e-4}
+# Error allowed to predictions at penalties between those evaluated, as a share of their size.
+TOLERANCES = {"full": 0.0, "interpolate": 1e-3}
 
 # Bytes that the arrays of one chunk of voxels may take, unless target_chunk says otherwise.
 CHUNK_BYTES = 64 * 2**20
@@ -113,7 +113,8 @@ def solve_ridge_cv(
         than rows in a training fold.
     search : {"full", "interpolate"}
         "full" computes held-out predictions at every penalty. "interpolate" computes them at as few penalties as
-        give the others to within 1e-4 standard deviations of a voxel (see `search.skeleton`).
+        give those at the others to within a thousandth of their size (see `search.skeleton`), or at all of them
+        where that saves less than a third.
     score : {"r2", "correlation"}
         "r2" is 1 - (mean squared held-out error) / (that of the mean of the training fold), both averaged over the
         folds first: it ranks penalties as the mean squared error does, keeps meaning with folds of one sample, and
@@ -297,7 +298,13 @@ class _Fit:
             self.refit(form, form.prepare(blocks), blocks, spectrum, part, alphas[part])
 
     def solution(self, scores: Tensor | None, form_name: str) -> RidgeSolution:
-        found: list[Array] = [self.alphas, self.coef, self.intercept, scores]
-        if not self.returns_tensors:
-            found = [None if values is None else values.cpu().numpy() for values in found]
-        return RidgeSolution(*found, form_name)
+        def give(values: Tensor) -> Array:
+            return values if self.returns_tensors else values.cpu().numpy()
+
+        return RidgeSolution(
+            give(self.alphas),
+            give(self.coef),
+            give(self.intercept),
+            None if scores is None else give(scores),
+            form_name,
+        )

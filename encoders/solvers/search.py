@@ -1,5 +1,6 @@
 """Held-out scores of every penalty, one fold and one chunk of voxels at a time."""
 
+import numpy as np
 import scipy.linalg
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from encoders.solvers.forms import FoldSystem, FoldTargets
 # Rows of the factor multiplied at once: few enough to skip most zeros of a triangle, and more where the products
 # of every voxel's predictions are taken, because these are small matrices.
 FULL_ROWS, COARSE_ROWS = 64, 256
+
+# Share of the penalties up to which it pays to interpolate between them.
+WORTHWHILE = 2 / 3
 
 
 class FoldSearch:
@@ -20,7 +24,7 @@ class FoldSearch:
     alphas : Tensor (n_alphas,), float64
     tolerance : float
         0 predicts at every penalty. Otherwise predictions are computed at a few penalties only (`skeleton`), and
-        those at the others are combinations of them, to within this many standard deviations of a voxel.
+        those at the others are combinations of them, to within this share of their size.
     """
 
     def __init__(self, system: FoldSystem, alphas: Tensor, tolerance: float) -> None:
@@ -32,9 +36,10 @@ class FoldSearch:
         self.mixing = None
         if tolerance:
             nodes, mixing = skeleton(system, d, tolerance)
-            self.nodes = self.shrinkage[nodes]
-            # Sums of squares of combinations are sums over pairs of nodes.
-            self.mixing = (mixing[:, None] * mixing[None]).flatten(0, 1).to(dtype)
+            if len(nodes) <= WORTHWHILE * len(alphas):
+                self.nodes = self.shrinkage[nodes]
+                # Sums of squares of combinations are sums over pairs of nodes.
+                self.mixing = (mixing[:, None] * mixing[None]).flatten(0, 1).to(dtype)
 
     def squared_errors(self, targets: FoldTargets) -> Tensor:
         """Mean squared held-out error, (n_voxels, n_alphas)."""
@@ -84,15 +89,16 @@ def skeleton(system: FoldSystem, d: Tensor, tolerance: float) -> tuple[Tensor, T
 
     Predictions are linear in the vectors d = 1 / (eigenvalues + alpha), which are smooth in log alpha. A pivoted
     QR decomposition (interpolative decomposition; Cheng, Gimbutas, Martinsson & Rokhlin 2005) of these vectors,
-    each direction weighted by what it adds to the predictions of a voxel of unit variance, picks the penalties
-    and the mixing weights.
+    each direction weighted by what it adds to the predictions of a voxel without signal, picks the penalties and
+    the mixing weights.
 
     Parameters
     ----------
     system : FoldSystem
     d : Tensor (n_alphas, rank), float64
     tolerance : float
-        Root mean square error of a prediction, in standard deviations of a voxel without signal.
+        Root mean square error of the predictions at a penalty, as a share of their own root mean square, for a
+        voxel without signal.
 
     Returns
     -------
@@ -102,14 +108,15 @@ def skeleton(system: FoldSystem, d: Tensor, tolerance: float) -> tuple[Tensor, T
         Weights that make the predictions at every penalty of those at the nodes.
     """
     scale = torch.linalg.vector_norm(system.factor, dim=0).double() * system.spectrum.eigenvalues.sqrt()
-    weighted = (scale * d / system.n_test**0.5).T.cpu().numpy()
+    weighted = (scale * d).T.cpu().numpy()
+    size = np.linalg.norm(weighted, axis=0)
+    weighted /= size
     triangle, order = scipy.linalg.qr(weighted, mode="r", pivoting=True)
-    triangle = triangle[: d.shape[0]]
     n_nodes = 1
-    while n_nodes < len(triangle) and (triangle[n_nodes:] ** 2).sum(0).max() > tolerance**2:
+    while n_nodes < min(weighted.shape) and (triangle[n_nodes:] ** 2).sum(0).max() > tolerance**2:
         n_nodes += 1
-    mixing = torch.zeros((n_nodes, d.shape[0]), dtype=torch.float64)
-    solved = scipy.linalg.solve_triangular(triangle[:n_nodes, :n_nodes], triangle[:n_nodes])
-    mixing[:, torch.from_numpy(order).long()] = torch.from_numpy(solved)
-    nodes = torch.from_numpy(order[:n_nodes].copy()).long()
-    return nodes.to(d.device), mixing.to(d.device)
+    nodes = order[:n_nodes]
+    mixing = np.empty((n_nodes, d.shape[0]))
+    mixing[:, order] = scipy.linalg.solve_triangular(triangle[:n_nodes, :n_nodes], triangle[:n_nodes])
+    mixing *= size / size[nodes, None]
+    return torch.from_numpy(nodes).long().to(d.device), torch.from_numpy(mixing).to(d.device)
