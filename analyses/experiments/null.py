@@ -19,7 +19,7 @@ from analyses.statistics.permutation import (
     permutation_p_values,
     permute_blocks_within_runs,
 )
-from encoders.checkpoints import FolderCheckpoint
+from encoders.checkpoints import Checkpoint
 from encoders.cross_validation import cross_validate_layers
 from encoders.scores import correlation_score
 from stimuli.files import hash_array
@@ -122,7 +122,7 @@ def compute_null(
     encoder: Any,
     config: EncodingConfig,
     predictions: Mapping[str, np.ndarray],
-    checkpoint: FolderCheckpoint,
+    checkpoint: Checkpoint,
     progress: Progress | None = None,
 ) -> Null:
     """Score the run under each permutation.
@@ -135,7 +135,7 @@ def compute_null(
     config : EncodingConfig
     predictions : mapping of str to (n_samples, n_voxels)
         Held-out predictions by label, the selected layer among them.
-    checkpoint : FolderCheckpoint
+    checkpoint : Checkpoint
         Finished permutations are kept there.
     progress : callable, optional
     """

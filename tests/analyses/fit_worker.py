@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 # What a run imports on its way, loaded once: a child's life is then its work, and so are the moments it is killed at.
+import analyses.datasets.own_folder
 import analyses.experiments.encoding
 import analyses.report.html  # noqa: F401
 import encoders.backbones.vision  # noqa: F401

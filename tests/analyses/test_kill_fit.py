@@ -160,15 +160,14 @@ def test_the_command_in_its_own_process_gives_the_same_bits(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
 def test_twenty_random_kills_change_no_bit(
-    worker: Worker, data: Path, uninterrupted: Path, tmp_path: Path, seed: int
+    worker: Worker, data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
     began = time.perf_counter()
     finish(worker, data, tmp_path / "timed")
     whole_s = time.perf_counter() - began
     assert_same_numbers(tmp_path / "timed", uninterrupted)
-    kill_at_random(worker, data, uninterrupted, tmp_path, kills=20, seed=seed, within_s=whole_s)
+    kill_at_random(worker, data, uninterrupted, tmp_path, kills=20, seed=1, within_s=whole_s)
 
 
 @pytest.mark.slow
