@@ -6,7 +6,7 @@ equals, bit for bit, what would have been computed without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,9 @@ class CrossValidation:
         test fold.
     alphas : (n_folds, n_voxels) array
         Penalty chosen in each training fold (units of the encoder); NaN if the encoder has none.
+    alpha_grid : (n_folds, n_alphas) array or None
+        Penalties that were on offer in each training fold, which may follow its features; None if the encoder
+        names none (in ``alpha_grid_``).
     inner_scores : (n_folds, n_voxels) array
         Best mean score over the inner folds of each training fold; NaN if the encoder chose nothing.
     fold_of_sample : (n_samples,) array of int
@@ -50,6 +53,7 @@ class CrossValidation:
 
     predictions: NDArray
     alphas: NDArray
+    alpha_grid: NDArray | None
     inner_scores: NDArray
     fold_of_sample: NDArray[np.intp]
 
@@ -66,6 +70,8 @@ class LayerCrossValidation:
         Held-out predictions of every layer; None if they were not kept.
     alphas, inner_scores : (n_layers, n_folds, n_voxels) arrays
         As in `CrossValidation`, a layer.
+    alpha_grid : (n_layers, n_folds, n_alphas) array or None
+        As in `CrossValidation`, a layer.
     selected_layer : (n_folds, n_voxels) array of int
         Layer with the best inner score; the first of equals, and the first where no layer has a score (a
         voxel that is constant in the training rows).
@@ -78,6 +84,7 @@ class LayerCrossValidation:
     layers: tuple[str, ...]
     predictions: NDArray | None
     alphas: NDArray
+    alpha_grid: NDArray | None
     inner_scores: NDArray
     selected_layer: NDArray[np.intp]
     selected_predictions: NDArray
@@ -127,14 +134,16 @@ def cross_validate(
     responses, checked, labels = _check(Y, folds, groups)
     matrix = _check_features("X", X, len(responses))
     result = _empty_result(responses, checked)
+    grids = []
     fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always=False)
     for number, piece in enumerate(fit.over_folds(matrix, "X")):
         result.predictions[checked[number][1]] = piece["predictions"]
         result.alphas[number] = piece["alphas"]
         result.inner_scores[number] = piece["inner_scores"]
+        grids.append(piece["alpha_grid"])
         if progress is not None:
             progress(number + 1, len(checked), f"fold {number}")
-    return result
+    return replace(result, alpha_grid=_stack_grids(grids))
 
 
 def cross_validate_layers(
@@ -192,6 +201,7 @@ def cross_validate_layers(
     alphas, inner_scores = np.full(shape, np.nan), np.full(shape, np.nan)
     selected_layer = np.zeros(shape[1:], dtype=np.intp)
     best = np.full(shape[1:], -np.inf)
+    grids = []
     # One layer leaves nothing to choose, so its inner score is not worth fits of its own.
     fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always=len(layers) > 1)
     for position, layer in enumerate(layers):
@@ -199,6 +209,7 @@ def cross_validate_layers(
         for number, piece in enumerate(fit.over_folds(matrix, layer)):
             test = checked[number][1]
             alphas[position, number] = piece["alphas"]
+            grids.append(piece["alpha_grid"])
             scores = inner_scores[position, number] = piece["inner_scores"]
             if predictions is not None:
                 predictions[position, test] = piece["predictions"]
@@ -210,10 +221,12 @@ def cross_validate_layers(
             if progress is not None:
                 done = position * len(checked) + number + 1
                 progress(done, len(layers) * len(checked), f"{layer}, fold {number}")
+    alpha_grid = _stack_grids(grids)
     return LayerCrossValidation(
         layers=layers,
         predictions=predictions,
         alphas=alphas,
+        alpha_grid=None if alpha_grid is None else alpha_grid.reshape(*shape[:2], -1),
         inner_scores=inner_scores,
         selected_layer=selected_layer,
         selected_predictions=selected.predictions,
@@ -257,11 +270,21 @@ def _layer_matrix(features: Mapping[str, ArrayLike], layer: str) -> ArrayLike:
     return features[layer] if matrix is None else matrix(layer)
 
 
+def _stack_grids(grids: Sequence[NDArray]) -> NDArray | None:
+    """Stack the penalties of every fit, (n_fits, n_alphas); None where an encoder names none, or not as many."""
+    sizes = {len(grid) for grid in grids}
+    return None if sizes == {0} or len(sizes) > 1 else np.stack(grids)
+
+
 def _empty_result(Y: NDArray, folds: Folds) -> CrossValidation:
     fold_of_sample = np.full(len(Y), -1, dtype=np.intp)
     for number, (_, test) in enumerate(folds):
         fold_of_sample[test] = number
     shape = (len(folds), Y.shape[1])
     return CrossValidation(
-        np.full(Y.shape, np.nan, Y.dtype), np.full(shape, np.nan), np.full(shape, np.nan), fold_of_sample
+        predictions=np.full(Y.shape, np.nan, Y.dtype),
+        alphas=np.full(shape, np.nan),
+        alpha_grid=None,
+        inner_scores=np.full(shape, np.nan),
+        fold_of_sample=fold_of_sample,
     )

@@ -12,6 +12,9 @@ from encoders.checkpoints import Checkpoint
 from encoders.folds import Folds, make_folds
 from stimuli.files import hash_array
 
+PIECE = {"predictions", "alphas", "alpha_grid", "inner_scores"}
+"""Arrays of one finished fold."""
+
 
 class FoldFitter:
     """Fits clones of one encoder to the training rows of each fold, or finds them done in the checkpoint."""
@@ -30,7 +33,7 @@ class FoldFitter:
         self.y_hash = "" if checkpoint is None else hash_array(Y)
 
     def over_folds(self, X: NDArray, name: str) -> Iterator[dict[str, NDArray]]:
-        """Yield each fold's arrays: predictions, alphas, inner_scores."""
+        """Yield each fold's arrays, those of `PIECE`."""
         x_hash = "" if self.checkpoint is None else hash_array(X)
         for number in range(len(self.folds)):
             if self.checkpoint is None:
@@ -38,7 +41,9 @@ class FoldFitter:
                 continue
             key = f"{name}/fold{number}/{self._content_hash(x_hash, number)}"
             piece = self.checkpoint.load(key)
-            if piece is None:
+            if (
+                piece is None or set(piece) != PIECE
+            ):  # another version of this package may have kept other arrays
                 piece = self._fit(X, number)
                 self.checkpoint.save(key, piece)
             yield piece
@@ -52,11 +57,12 @@ class FoldFitter:
         scores = _best_inner_score(fitted, n_voxels)
         if scores is None and self.score_always:
             scores = _inner_score(self.encoder, X_train, Y_train, groups)
-        alphas = getattr(fitted, "alphas_", None)
+        alphas, grid = getattr(fitted, "alphas_", None), getattr(fitted, "alpha_grid_", None)
         predictions = np.asarray(fitted.predict(X[test]), dtype=self.Y.dtype)
         return {
             "predictions": predictions.reshape(len(test), n_voxels),
             "alphas": np.full(n_voxels, np.nan) if alphas is None else np.asarray(alphas, dtype=np.float64),
+            "alpha_grid": np.empty(0) if grid is None else np.asarray(grid, dtype=np.float64),
             "inner_scores": np.full(n_voxels, np.nan) if scores is None else scores,
         }
 

@@ -17,7 +17,15 @@ from encoders.estimators.ridge import RidgeEncoder
 
 ALPHAS = [1.0, 10.0, 100.0]
 LONG_GRID = np.linspace(1, 50, 1500)
-FIELDS = ("predictions", "alphas", "inner_scores", "selected_layer", "selected_predictions", "fold_of_sample")
+FIELDS = (
+    "predictions",
+    "alphas",
+    "alpha_grid",
+    "inner_scores",
+    "selected_layer",
+    "selected_predictions",
+    "fold_of_sample",
+)
 
 
 def subject(n=60, n_voxels=5, n_features=7, seed=0):
@@ -58,6 +66,16 @@ class DiesAfter(FolderCheckpoint):
             raise KeyboardInterrupt
 
 
+class CountsSaves(FolderCheckpoint):
+    """Knows how many pieces were saved, and so computed."""
+
+    n_saves = 0
+
+    def save(self, key, arrays):
+        self.n_saves += 1
+        super().save(key, arrays)
+
+
 @pytest.mark.parametrize("keeps_last", [True, False])
 def test_interrupted_at_every_point_the_result_is_the_same_to_the_bit(tmp_path, keeps_last):
     whole = fit()
@@ -77,6 +95,24 @@ def test_finished_folds_are_not_fitted_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(RidgeEncoder, "fit", refuse)
     assert_same_bits(fit(FolderCheckpoint(tmp_path, {})), whole)
+
+
+@pytest.mark.parametrize("change", ["drop", "add"])
+def test_a_fold_kept_with_other_arrays_is_computed_anew(tmp_path, change):
+    whole = fit(FolderCheckpoint(tmp_path, {}))
+    n_changed = 0
+    for path in sorted(tmp_path.glob("*.npz"))[::2]:
+        with np.load(path) as file:
+            arrays = dict(file)
+        if change == "drop":
+            del arrays["alpha_grid"]
+        else:
+            arrays["more"] = np.zeros(2)
+        np.savez(path, **arrays)
+        n_changed += 1
+    saved = CountsSaves(tmp_path, {})
+    assert_same_bits(fit(saved), whole)
+    assert saved.n_saves == n_changed == 6
 
 
 def test_other_data_folds_parameters_or_groups_are_computed_anew(tmp_path):

@@ -80,7 +80,29 @@ def test_any_scikit_learn_regressor_can_be_cross_validated():
             result.predictions[test], Ridge(alpha=3.0).fit(X[train], Y[train]).predict(X[test])
         )
     assert np.isnan(result.alphas).all()
+    assert result.alpha_grid is None
     assert np.isnan(result.inner_scores).all()
+
+
+def test_the_penalties_on_offer_are_told_fold_by_fold():
+    X, Y = linear_subject()
+    layers = {"small": 0.1 * X[:, :4], "wide": np.random.default_rng(3).standard_normal((N, 100))}
+    folds = make_folds(N, 4)
+    result = cross_validate_layers(RidgeEncoder(), layers, Y, folds)
+    assert result.alpha_grid.shape == (2, 4, 17)
+    for row, features in enumerate(layers.values()):
+        for number, (train, _) in enumerate(folds):
+            centred = features[train] - features[train].mean(axis=0)
+            eigenvalues = np.linalg.svd(centred, compute_uv=False) ** 2
+            middle = eigenvalues.sum() / min(centred.shape)
+            np.testing.assert_allclose(
+                result.alpha_grid[row, number] / middle, 10 ** np.linspace(-4, 4, 17), rtol=1e-6
+            )
+            assert np.isin(result.alphas[row, number], result.alpha_grid[row, number]).all()
+    alone = cross_validate(RidgeEncoder(), layers["wide"], Y, folds)
+    np.testing.assert_array_equal(alone.alpha_grid, result.alpha_grid[1])
+    fixed = cross_validate(RidgeEncoder(alphas=5.0), X, Y, folds)
+    np.testing.assert_array_equal(fixed.alpha_grid, np.full((4, 1), 5.0))
 
 
 # Leakage
@@ -129,7 +151,14 @@ def test_permuting_the_test_responses_changes_nothing_that_was_fitted_or_chosen(
     permuted[test] = np.random.default_rng(4).permutation(Y[test])
     before = cross_validate_layers(RidgeEncoder(alphas=ALPHAS), layers, Y, split_half())
     after = cross_validate_layers(RidgeEncoder(alphas=ALPHAS), layers, permuted, split_half())
-    for name in ("predictions", "alphas", "inner_scores", "selected_layer", "selected_predictions"):
+    for name in (
+        "predictions",
+        "alphas",
+        "alpha_grid",
+        "inner_scores",
+        "selected_layer",
+        "selected_predictions",
+    ):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)
 
 
