@@ -1,11 +1,10 @@
-"""Where voxels and vertices lie: from values to NIfTI or GIFTI pictures of the brain, and back.
+"""Where voxels and vertices lie: from values to NIfTI or GIFTI images of the brain, and back.
 
 `VolumeGeometry` holds the voxels of a mask in one grid, `SurfaceGeometry` the vertices of both hemispheres.
 Values are in the order of the voxels (or of the left and then the right vertices) and are written as float32;
 everywhere else is NaN.
 """
 
-import gzip
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,9 @@ class VolumeGeometry:
         Size of the grid in voxels.
     affine : (4, 4) array
         From voxel indices to millimetres.
+    space : str
+        Name of the standard space that the millimetres belong to, such as "MNI152"; "" for a person's own or an
+        unknown one.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class VolumeGeometry:
     voxel_indices: NDArray[np.int64]
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+    space: str = ""
 
     def __post_init__(self) -> None:
         indices = _whole_numbers("voxel_indices", self.voxel_indices)
@@ -69,6 +72,11 @@ class VolumeGeometry:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, VolumeGeometry) and _same(self, other)
 
+    @property
+    def is_mni(self) -> bool:
+        """Whether the millimetres are those of the Montreal template, in any of its versions."""
+        return self.space.upper().startswith("MNI")
+
     @classmethod
     def from_mask(cls, mask: Any) -> "VolumeGeometry":
         """Take the voxels in which a mask is not zero, in C order, as `array[mask != 0]` does.
@@ -76,7 +84,8 @@ class VolumeGeometry:
         Parameters
         ----------
         mask : nibabel image or path
-            Three-dimensional (a fourth axis of length 1 is dropped).
+            Three-dimensional (a fourth axis of length 1 is dropped). Its header names the space, see
+            `standard_space`.
         """
         image: Any = nibabel.load(mask) if isinstance(mask, str | os.PathLike) else mask
         values = _three_dimensional(image)
@@ -84,7 +93,7 @@ class VolumeGeometry:
         if not len(inside):
             raise ValueError(f"mask of shape {values.shape} is zero everywhere: at least one voxel is needed")
         n_first, n_second, n_third = values.shape
-        return cls(inside, (n_first, n_second, n_third), image.affine)
+        return cls(inside, (n_first, n_second, n_third), image.affine, standard_space(image))
 
     def to_image(self, values: ArrayLike, fill: float = np.nan) -> nibabel.Nifti1Image:
         """Put values into the grid.
@@ -99,11 +108,14 @@ class VolumeGeometry:
         Returns
         -------
         nibabel.Nifti1Image
-            float32 image of shape `shape`.
+            float32 image of shape `shape`; its header says the standard space.
         """
         grid = np.full(self.shape, fill, dtype=np.float32)
         grid[tuple(self.voxel_indices.T)] = _check_values(values, len(self))
-        return nibabel.Nifti1Image(grid, self.affine)
+        image = nibabel.Nifti1Image(grid, self.affine)
+        if self.is_mni or self.space == _TALAIRACH:
+            image.set_sform(self.affine, code=4 if self.is_mni else 3)
+        return image
 
     def from_image(self, image: Any) -> NDArray[np.float32]:
         """Read the values of the voxels out of an image in the same grid, (n_voxels,) float32.
@@ -228,6 +240,32 @@ _CLASSES: dict[str, type[VolumeGeometry] | type[SurfaceGeometry]] = {
 _PLAIN = ("shape", "n_vertices_left", "n_vertices_right", "space")
 
 
+_TALAIRACH, _MNI = "Talairach", "MNI152"
+# Codes of the NIfTI-1 header: NIFTI_XFORM_TALAIRACH and NIFTI_XFORM_MNI_152.
+_STANDARD_SPACES = {3: _TALAIRACH, 4: _MNI}
+
+
+def standard_space(image: Any) -> str:
+    """Tell from a NIfTI header which standard space an image is in.
+
+    Parameters
+    ----------
+    image : nibabel image
+        What counts is the code of the transform that gives its affine: the sform where there is one, else the
+        qform.
+
+    Returns
+    -------
+    str
+        ``"MNI152"`` for code 4, ``"Talairach"`` for code 3, ``""`` for every other code (the scanner, another scan)
+        and for images of other formats.
+    """
+    if not isinstance(image, nibabel.Nifti1Pair):
+        return ""
+    code = int(image.header["sform_code"]) or int(image.header["qform_code"])
+    return _STANDARD_SPACES.get(code, "")
+
+
 def load_geometry(path: str | os.PathLike[str]) -> Geometry:
     """Read a geometry that `save` wrote.
 
@@ -251,87 +289,6 @@ def load_geometry(path: str | os.PathLike[str]) -> Geometry:
         raise ValueError(
             f"{path} is corrupt or holds no geometry ({error}): save the geometry again"
         ) from error
-
-
-def write_brain_map(
-    values: ArrayLike, geometry: Geometry, folder: str | os.PathLike[str], name: str
-) -> list[Path]:
-    """Write one value a voxel as an image that brain viewers open.
-
-    Parameters
-    ----------
-    values : (n_voxels,) array
-        Written as float32; NaN is allowed and stands outside the voxels too.
-    geometry : VolumeGeometry or SurfaceGeometry
-        Where the voxels lie.
-    folder : path
-        Made if it is missing.
-    name : str
-        File name without ending: letters, digits, dot, dash and underscore.
-
-    Returns
-    -------
-    list of Path
-        ``NAME.nii.gz``, or ``NAME.left.func.gii`` and ``NAME.right.func.gii``.
-    """
-    if not name or name.startswith(".") or any(not (letter.isalnum() or letter in "._-") for letter in name):
-        raise ValueError(f"name is {name!r}; letters, digits, dot, dash and underscore make a file name")
-    if isinstance(geometry, VolumeGeometry):
-        images: dict[str, Any] = {f"{name}.nii.gz": geometry.to_image(values)}
-    else:
-        left, right = geometry.to_gifti(values)
-        images = {f"{name}.left.func.gii": left, f"{name}.right.func.gii": right}
-    paths = []
-    for file_name, image in images.items():
-        path = Path(folder) / file_name
-        content = image.to_bytes()
-        with atomic_write(path) as temporary:
-            # No time stamp in the gzip header: equal values give equal files.
-            temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-        paths.append(path)
-    return paths
-
-
-def read_brain_map(path: str | os.PathLike[str], geometry: Geometry) -> NDArray[np.float32]:
-    """Read the values back from a file that `write_brain_map` wrote.
-
-    Parameters
-    ----------
-    path : path
-        The NIfTI file, or either of the two GIFTI files (the other is found beside it).
-    geometry : VolumeGeometry or SurfaceGeometry
-        Where the voxels lie.
-
-    Returns
-    -------
-    (n_voxels,) array of float32
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If a file is corrupt or does not fit the geometry.
-    """
-    paths = [Path(path)]
-    if isinstance(geometry, SurfaceGeometry):
-        stem = Path(path).name.removesuffix(".left.func.gii").removesuffix(".right.func.gii")
-        paths = [Path(path).with_name(f"{stem}.{side}.func.gii") for side in ("left", "right")]
-    images: list[Any] = []
-    for file in paths:
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is no file: write_brain_map writes it")
-        try:
-            image: Any = nibabel.load(file)
-            if isinstance(geometry, VolumeGeometry):
-                image = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine)
-        except Exception as error:
-            # nibabel, gzip, zlib and expat each raise their own; all mean a file that cannot be read.
-            raise ValueError(f"{file} cannot be read as a brain image ({error}): write it again") from error
-        images.append(image)
-    if isinstance(geometry, VolumeGeometry):
-        return geometry.from_image(images[0])
-    return geometry.from_gifti(*images)
 
 
 def _check_values(values: ArrayLike, n_values: int) -> NDArray[np.float32]:

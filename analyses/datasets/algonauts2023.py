@@ -55,6 +55,7 @@ ALGONAUTS2023 = DatasetInfo(
         "have one."
     ),
     folder="algonauts2023",
+    neuroid_kind="vertices",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyses.datasets.array_files import check_file
-from analyses.geometry import Geometry, SurfaceGeometry, VolumeGeometry
+from analyses.geometry import Geometry, SurfaceGeometry, VolumeGeometry, standard_space
 
 VOLUME_ENDINGS = (".nii.gz", ".nii")
 SURFACE_ENDING = ".gii"
@@ -32,10 +32,11 @@ _AFFINE_TOLERANCE_MM = 1e-3
 
 @dataclass(frozen=True)
 class Mask:
-    """Voxels of a grid: `inside` (x, y, z) bool and the 4 x 4 `affine` to millimetres."""
+    """Voxels of a grid: `inside` (x, y, z) bool, the 4 x 4 `affine` to millimetres, the standard `space`."""
 
     inside: NDArray[np.bool_]
     affine: NDArray[np.float64]
+    space: str
 
 
 def surface_space(n_vertices: int) -> str:
@@ -79,16 +80,19 @@ def read_mask(path: Path) -> Mask:
         values = values[..., 0]
     if values.ndim != 3:
         raise ValueError(f"{path} has shape {values.shape}; a mask has three dimensions.")
-    return Mask(np.nan_to_num(values) != 0, np.asarray(image.affine, dtype=np.float64))
+    inside = np.nan_to_num(values) != 0
+    return Mask(inside, np.asarray(image.affine, dtype=np.float64), standard_space(image))
 
 
-def read_mask_geometry(path: Path) -> VolumeGeometry:
+def read_mask_geometry(path: Path, space: str | None = None) -> VolumeGeometry:
     """Place the voxels that a mask marks.
 
     Parameters
     ----------
     path : Path
         NIfTI file of three dimensions.
+    space : str, optional
+        Name of its standard space; by default told by its header.
 
     Returns
     -------
@@ -104,9 +108,10 @@ def read_mask_geometry(path: Path) -> VolumeGeometry:
     """
     mask = read_mask(path)
     try:
-        return VolumeGeometry.from_mask(nibabel.Nifti1Image(mask.inside.astype(np.uint8), mask.affine))
+        voxels = VolumeGeometry.from_mask(nibabel.Nifti1Image(mask.inside.astype(np.uint8), mask.affine))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    return replace(voxels, space=mask.space if space is None else space)
 
 
 def read_mask_in(path: Path, geometry: VolumeGeometry) -> NDArray[np.bool_]:

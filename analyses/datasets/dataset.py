@@ -14,6 +14,9 @@ from stimuli.stimulus_set import StimulusSet
 
 Kind = Literal["trials", "averages", "time_series", "rdm"]
 KINDS: tuple[str, ...] = get_args(Kind)
+NeuroidKind = Literal["voxels", "vertices", "neurons", "electrodes", "sensors"]
+"""What the columns of responses are, in words."""
+NEUROID_KINDS: tuple[str, ...] = get_args(NeuroidKind)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,13 @@ class DatasetInfo:
         What was done, in a few sentences.
     folder : str
         Folder below ``COGMODELS_DATA`` and below the cache.
+    neuroid_kind : {"voxels", "vertices", "neurons", "electrodes", "sensors"}
+        What the columns of the responses are; reports speak of them so.
+
+    Raises
+    ------
+    ValueError
+        If `neuroid_kind` is none of these.
     """
 
     name: str
@@ -82,6 +92,14 @@ class DatasetInfo:
     tr_s: float | None = None
     description: str = ""
     folder: str = ""
+    neuroid_kind: NeuroidKind = "voxels"
+
+    def __post_init__(self) -> None:
+        """Check what reports will say."""
+        if self.neuroid_kind not in NEUROID_KINDS:
+            raise ValueError(
+                f"neuroid_kind is {self.neuroid_kind!r}; allowed are {', '.join(NEUROID_KINDS)}."
+            )
 
 
 @dataclass

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from analyses.datasets.dataset import Dataset, DatasetInfo, make_responses
+from analyses.datasets.dataset import Dataset, DatasetInfo, NeuroidKind, make_responses
 from analyses.datasets.own_responses import Measured, read_rows, response_files
 from analyses.datasets.own_series import SERIES, read_runs
 from analyses.datasets.own_tables import check_known_ids
 from analyses.datasets.own_voxels import read_rois, read_voxels
 from analyses.datasets.single_trials import GlmSettings
+from analyses.geometry import SurfaceGeometry
 from stimuli.files import read_json
 from stimuli.stimulus_set import StimulusSet
 
@@ -36,6 +37,7 @@ class OwnDatasetConfig(BaseModel):
     kind: Literal["trials", "averages", "time_series"] = "trials"
     tr_s: float | None = Field(default=None, gt=0)
     space: str | None = None
+    neuroid_kind: NeuroidKind | None = None
     test_stimulus_ids: tuple[str, ...] | None = None
     glm: GlmSettings = GlmSettings()
 
@@ -213,6 +215,8 @@ def _make_info(
 ) -> DatasetInfo:
     n_rows, n_neuroids = measured.values.shape
     name = config.name or folder.name
+    on_surface = isinstance(measured.geometry, SurfaceGeometry)
+    neuroids: NeuroidKind = config.neuroid_kind or ("vertices" if on_surface else "voxels")
     return DatasetInfo(
         name=name,
         title=config.title or name,
@@ -221,8 +225,9 @@ def _make_info(
         licence=config.licence,
         citation=config.citation,
         subjects=subjects,
-        shapes={"responses": f"{n_rows} rows x {n_neuroids} voxels", "stimuli": f"{n_stimuli}"},
+        shapes={"responses": f"{n_rows} rows x {n_neuroids} {neuroids}", "stimuli": f"{n_stimuli}"},
         units=config.units or _default_units(config, measured),
         tr_s=config.tr_s,
         description=config.description,
+        neuroid_kind=neuroids,
     )

@@ -89,7 +89,7 @@ def read_rows(folder: Path, space: str | None) -> Measured:
     folder : Path
         The folder of one subject; it holds `response_files`.
     space : str or None
-        Name of the surface, for GIFTI files.
+        Name of the surface, or of the standard space of the mask; told by the files where it is None.
 
     Returns
     -------
@@ -109,13 +109,13 @@ def read_rows(folder: Path, space: str | None) -> Measured:
         geometry = folder_surface(folder, left.shape[1], right.shape[1], space)
         values, columns = on_surface(left, right, geometry), None
     elif files[0].name.endswith(VOLUME_ENDINGS):
-        geometry = folder_volume(folder)
+        geometry = folder_volume(folder, space)
         values, columns = read_series(files[0], geometry), None
     else:
         values, columns = read_matrix(files[0], RESPONSES)
         if values.dtype != np.float64:
             values = values.astype(np.float32)
-        geometry = folder_volume(folder) if find_mask(folder) else None
+        geometry = folder_volume(folder, space) if find_mask(folder) else None
         if geometry is not None and len(geometry) != values.shape[1]:
             raise ValueError(
                 f"{find_mask(folder)} marks {len(geometry)} voxels, but {files[0]} has {values.shape[1]} "
@@ -142,13 +142,15 @@ def find_mask(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def folder_volume(folder: Path) -> VolumeGeometry:
+def folder_volume(folder: Path, space: str | None) -> VolumeGeometry:
     """Place the voxels that the folder's mask marks.
 
     Parameters
     ----------
     folder : Path
         The folder of one subject.
+    space : str or None
+        Name of the mask's standard space; told by its header where it is None.
 
     Returns
     -------
@@ -164,7 +166,7 @@ def folder_volume(folder: Path) -> VolumeGeometry:
     mask = find_mask(folder)
     if mask is None:
         raise FileNotFoundError(f"There is no mask.nii.gz in {folder}; it says which voxels are read.")
-    return read_mask_geometry(mask)
+    return read_mask_geometry(mask, space)
 
 
 def folder_surface(folder: Path, n_left: int, n_right: int, space: str | None) -> SurfaceGeometry:

@@ -49,7 +49,7 @@ def read_runs(
     glm : GlmSettings
         How single-trial responses are estimated.
     space : str or None
-        Name of the surface, for GIFTI files.
+        Name of the surface, or of the standard space of the mask; told by the files where it is None.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def _read_run(
     folder: Path, paths: RunFile, geometry: Geometry | None, space: str | None
 ) -> tuple[NDArray[np.float32], Geometry]:
     if isinstance(paths, Path):
-        volume = geometry if isinstance(geometry, VolumeGeometry) else folder_volume(folder)
+        volume = geometry if isinstance(geometry, VolumeGeometry) else folder_volume(folder, space)
         return read_series(paths, volume), volume
     left, right = read_hemispheres(paths)
     surface = (

@@ -66,6 +66,7 @@ V4_NATURAL = DatasetInfo(
         "loaded as a subject. Single repeats, and so noise ceilings, exist for session 210325 alone."
     ),
     folder="v4_natural",
+    neuroid_kind="neurons",
 )
 
 

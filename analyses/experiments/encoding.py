@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from analyses.brain_maps import write_brain_map
 from analyses.datasets import Dataset, load_dataset
 from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design, compact_features, make_design
@@ -33,7 +34,6 @@ from analyses.experiments.run_folder import (
     read_netcdf,
     write_netcdf,
 )
-from analyses.geometry import write_brain_map
 from analyses.provenance import collect_provenance, write_provenance
 from encoders import Backbone, save_encoder
 from encoders.checkpoints import FolderCheckpoint

@@ -1,18 +1,15 @@
 """Values to pictures of the brain and back."""
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyses.geometry import (
-    SurfaceGeometry,
-    VolumeGeometry,
-    load_geometry,
-    read_brain_map,
-    write_brain_map,
-)
+from analyses.brain_maps import read_brain_map, write_brain_map
+from analyses.geometry import SurfaceGeometry, VolumeGeometry, load_geometry, standard_space
 
 AFFINE = np.array([[-3.5, 0, 0, 68.25], [0, 3.75, 0, -118.1], [0, 0, 3.75, -118.1], [0, 0, 0, 1]])
 
@@ -90,11 +87,41 @@ def test_a_mask_gives_its_voxels_in_the_order_of_indexing(tmp_path):
         )
 
 
-@pytest.mark.parametrize("geometry", [volume(), surface()])
+@pytest.mark.parametrize("geometry", [volume(), surface(), replace(volume(), space="MNI152NLin6Asym")])
 def test_a_geometry_comes_back_from_its_file(geometry, tmp_path):
     geometry.save(tmp_path / "geometry.npz")
     assert load_geometry(tmp_path / "geometry.npz") == geometry
     assert load_geometry(tmp_path / "geometry.npz") != volume(seed=5)
+    assert load_geometry(tmp_path / "geometry.npz") != replace(geometry, space="another")
+    assert load_geometry(tmp_path / "geometry.npz").space == geometry.space
+
+
+def header_of(sform, qform, kind=nibabel.Nifti1Image):
+    image = kind(np.ones((2, 2, 2), dtype=np.int16), None)
+    image.set_qform(AFFINE, code=qform)
+    image.set_sform(AFFINE, code=sform)
+    return image
+
+
+# Codes of the NIfTI-1 standard (nifti1.h): 0 unknown, 1 scanner, 2 aligned to another scan, 3 Talairach, 4 MNI 152.
+@pytest.mark.parametrize(
+    ("sform", "qform", "space"),
+    [(4, 1, "MNI152"), (3, 0, "Talairach"), (0, 4, "MNI152"), (1, 4, ""), (2, 0, ""), (0, 0, ""), (5, 4, "")],
+)
+def test_the_space_is_that_of_the_transform_that_gives_the_affine(sform, qform, space, tmp_path):
+    for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
+        nibabel.save(header_of(sform, qform, kind), tmp_path / "mask.nii")
+        assert VolumeGeometry.from_mask(tmp_path / "mask.nii").space == space
+    assert standard_space(nibabel.MGHImage(np.ones((2, 2, 2), dtype=np.float32), AFFINE)) == ""
+
+
+@pytest.mark.parametrize(
+    ("space", "code"), [("MNI152NLin2009cAsym", 4), ("MNI152", 4), ("Talairach", 3), ("", 2), ("T1w", 2)]
+)
+def test_a_written_map_says_its_space(space, code, tmp_path):
+    (path,) = write_brain_map(values(30), replace(volume(), space=space), tmp_path, "r")
+    assert int(nibabel.load(path).header["sform_code"]) == code
+    np.testing.assert_allclose(nibabel.load(path).affine, AFFINE, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [0, 10, 300])
