@@ -33,7 +33,7 @@ BATCH_SIZE = 32
 RESULTS = Path(__file__).parent / "results" / "extraction.json"
 
 
-def make_pictures(folder: Path, n: int = 32) -> list[Path]:
+def make_pictures(folder: Path, n: int) -> list[Path]:
     """Write JPEG files of smooth noise, 256 x 256 pixels."""
     rng = np.random.default_rng(0)
     paths = []
@@ -45,7 +45,7 @@ def make_pictures(folder: Path, n: int = 32) -> list[Path]:
 
 
 def make_stimuli(paths: Sequence[Path], n: int) -> StimulusSet:
-    """Return `n` stimuli that repeat the files."""
+    """Return `n` stimuli; more than there are files repeat them (the peer would compute repeated files once)."""
     return StimulusSet([str(i) for i in range(n)], images=[paths[i % len(paths)] for i in range(n)])
 
 
@@ -207,9 +207,9 @@ def main() -> None:
     if arguments.memory_of:
         report_memory(arguments.pictures, arguments.memory_of, arguments.store, device)
         return
-    n, rounds, sizes = (BATCH_SIZE, 1, (32, 128)) if arguments.quick else (2 * BATCH_SIZE, 5, (100, 1000))
+    n, rounds, sizes = (BATCH_SIZE, 1, (32, 128)) if arguments.quick else (2 * BATCH_SIZE, 3, (100, 1000))
     with tempfile.TemporaryDirectory() as folder:
-        paths = make_pictures(Path(folder))
+        paths = make_pictures(Path(folder), n)
         results = measure_speed(paths, n, rounds, device)
         results["peak_mib"] = {str(size): measure_memory(paths, size, device) for size in sizes}
     results |= {
