@@ -188,7 +188,7 @@ def test_false_positive_rate_is_nominal_over_200_null_runs(scenario: str) -> Non
     assert_nominal(scenario, 200, first_seed=1000)
 
 
-@pytest.mark.parametrize("scenario", ["blocks", "repeated trials"])
+@pytest.mark.parametrize("scenario", ["blocks", pytest.param("repeated trials", marks=pytest.mark.slow)])
 def test_these_p_values_are_those_of_a_whole_run(scenario: str, tmp_path: Path) -> None:
     make, choices = SCENARIOS[scenario]
     data, config = make(np.random.default_rng(3)), configure(choices, seed=3)
