@@ -151,7 +151,7 @@ def solve_ridge_cv(
     pairs = resolve_folds(fit.n_samples, folds, groups)
     form_name = choose_form(min(train.size for train, _ in pairs), fit.x.shape[1], solver)
     penalties = torch.from_numpy(grid).to(fit.device)
-    losses = torch.zeros((fit.n_voxels, grid.size), dtype=fit.dtype, device=fit.device)
+    scores = torch.zeros((fit.n_voxels, grid.size), dtype=fit.dtype, device=fit.device)
     null = torch.zeros(fit.n_voxels, dtype=fit.dtype, device=fit.device)
     layouts = arrange_folds(fit.n_samples, pairs)
     # Blocks that hold every sample serve the refit too: each chunk of voxels is then read only once.
@@ -166,16 +166,16 @@ def solve_ridge_cv(
             for k, system in systems.items():
                 targets = form.rotate(blocks, prepared, k, system)
                 if score == "r2":
-                    losses[part] += searches[k].squared_errors(targets)
+                    scores[part] += searches[k].gains(targets)
                     null[part] += targets.sum_squares / system.n_test + targets.offset.square()
                 else:
-                    losses[part] -= searches[k].correlations(targets)
+                    scores[part] += searches[k].correlations(targets)
             if refit_here:
-                best = choose_penalty(losses[part], penalties, fit.constant[part])
+                best = choose_penalty(scores[part], penalties, fit.constant[part])
                 fit.refit(form, prepared, blocks, spectrum, part, penalties[best])
     if not refit_here:
-        fit.refit_all(form_name, penalties[choose_penalty(losses, penalties, fit.constant)])
-    scores = 1 - losses / null[:, None] if score == "r2" else -losses / len(pairs)
+        fit.refit_all(form_name, penalties[choose_penalty(scores, penalties, fit.constant)])
+    scores /= null[:, None] if score == "r2" else len(pairs)
     scores[fit.constant] = torch.nan
     return fit.solution(scores.T.contiguous(), form_name)
 
@@ -227,14 +227,14 @@ def choose_form(n_train: int, n_features: int, solver: Solver = "auto") -> Liter
     return "primal" if n_features <= n_train else "dual"
 
 
-def choose_penalty(losses: Tensor, alphas: Tensor, constant: Tensor) -> Tensor:
-    """Return the number of the penalty with the least loss for each voxel, (n_voxels,).
+def choose_penalty(scores: Tensor, alphas: Tensor, constant: Tensor) -> Tensor:
+    """Return the number of the penalty with the best score for each voxel, (n_voxels,).
 
-    Of equal losses the largest penalty wins, and for a constant voxel the largest of all.
+    Of equal scores the largest penalty wins, and for a constant voxel the largest of all.
     """
     order = torch.argsort(alphas, descending=True, stable=True)
-    ranked = torch.where(constant[:, None], torch.zeros_like(losses), losses[:, order])
-    return order[ranked.argmin(1)]
+    ranked = torch.where(constant[:, None], torch.zeros_like(scores), scores[:, order])
+    return order[ranked.argmax(1)]
 
 
 class _Fit:

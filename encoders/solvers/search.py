@@ -41,14 +41,18 @@ class FoldSearch:
                 # Sums of squares of combinations are sums over pairs of nodes.
                 self.mixing = (mixing[:, None] * mixing[None]).flatten(0, 1).to(dtype)
 
-    def squared_errors(self, targets: FoldTargets) -> Tensor:
-        """Mean squared held-out error, (n_voxels, n_alphas)."""
-        losses = self._squares(targets.z)
-        losses -= 2 * self._cross(targets)
-        losses += targets.sum_squares[:, None]
-        losses /= self.system.n_test
-        shift = targets.offset[:, None] - targets.z @ (self.system.offset * self.shrinkage).T
-        return losses.addcmul_(shift, shift)
+    def gains(self, targets: FoldTargets) -> Tensor:
+        """How far the mean squared held-out error is below that of the training mean, (n_voxels, n_alphas).
+
+        The difference is put together from small terms, so that float32 tells apart penalties at which a voxel
+        without signal is hardly predicted at all.
+        """
+        gains = self._cross(targets)
+        gains *= 2
+        gains -= self._squares(targets.z)
+        gains /= self.system.n_test
+        mean = targets.z @ (self.system.offset * self.shrinkage).T
+        return gains.addcmul_(mean, 2 * targets.offset[:, None] - mean)
 
     def correlations(self, targets: FoldTargets) -> Tensor:
         """Held-out Pearson r, (n_voxels, n_alphas); 0 where targets or predictions are constant."""
