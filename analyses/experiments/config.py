@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
+from encoders.solvers.checks import check_alphas
 from stimuli.files import unknown_name_message
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -136,6 +137,13 @@ class EncodingConfig(BaseModel):
                 " in which the response may fall, such as 1,2,3,4,5,6"
             )
         return delays
+
+    @field_validator("alphas")
+    @classmethod
+    def _alphas_are_positive(cls, alphas: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if alphas is not None:
+            check_alphas(alphas)
+        return alphas
 
     @model_validator(mode="after")
     def _names_differ(self) -> EncodingConfig:

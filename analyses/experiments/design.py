@@ -151,6 +151,39 @@ def make_design(dataset: Dataset, config: EncodingConfig) -> Design:
     return Design(Y, index, runs, groups, folds, excluded, delays, grouping)
 
 
+def check_inner_folds(design: Design, n_inner: int) -> None:
+    """Make sure that each outer training set can be divided once more, to choose penalty and layer.
+
+    Parameters
+    ----------
+    design : Design
+    n_inner : int
+        Inner folds that are asked for.
+
+    Raises
+    ------
+    ValueError
+        When an outer fold trains on fewer samples, or groups, than there are to be inner folds.
+    """
+    if design.groups is None:
+        sizes, what = [len(train) for train, _ in design.folds], "samples"
+    else:
+        sizes = [len(np.unique(design.groups[train])) for train, _ in design.folds]
+        what = f"groups ({design.grouping})"
+    fold, fewest = int(np.argmin(sizes)), min(sizes)
+    if fewest >= n_inner:
+        return
+    remedy = (
+        f"take inner_folds={fewest} or fewer (--inner-folds {fewest})"
+        if fewest > 1
+        else "give a single penalty (--alphas) and a single layer, which leave nothing to choose"
+    )
+    raise ValueError(
+        f"inner_folds is {n_inner}, but outer fold {fold} is fitted to {fewest} {what} only, which have to be divided"
+        f" once more to choose penalty and layer; {remedy}"
+    )
+
+
 def exclusion_reasons(Y: np.ndarray) -> np.ndarray:
     """Say for each voxel why it cannot be fitted, "" when it can.
 

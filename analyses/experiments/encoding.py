@@ -15,7 +15,7 @@ import xarray as xr
 from analyses.brain_maps import write_brain_map
 from analyses.datasets import Dataset, load_dataset
 from analyses.experiments.config import EncodingConfig
-from analyses.experiments.design import Design, compact_features, make_design
+from analyses.experiments.design import Design, check_inner_folds, compact_features, make_design
 from analyses.experiments.evaluation import evaluation_units
 from analyses.experiments.fitting import (
     SELECTED,
@@ -92,6 +92,11 @@ def run_encoding(
     _check_within(config, dataset)
     encoder = make_encoder(config)
     opened = open_backbones(config, dataset.stimuli, backbones)
+    # One stimulus goes first: what a layer cannot give shows before the folder is claimed.
+    first = extract_spaces(config, opened, dataset.stimuli[:1], store=None, progress=False)
+    if config.alphas is None or len(config.alphas) > 1 or len(first.labels) > 1:
+        check_inner_folds(design, config.inner_folds)
+    units = evaluation_units(dataset, design, block_lag_volumes=config.block_lag_volumes)
     dataset.stimuli.verify()
     claim_run_folder(out, config, resume=resume)
     if (out / RESULTS).exists():
@@ -107,7 +112,6 @@ def run_encoding(
         fitted = _fit_layers(design, fitted_features, encoder, checkpoint, bar)
         predictions = _predictions_by_label(fitted, choose_layer=config.choose_layer)
         null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar)
-    units = evaluation_units(dataset, design, block_lag_volumes=config.block_lag_volumes)
     results = assemble_results(dataset, design, config, fitted, predictions, units, null)
     _write_encoder(out, features, design, encoder, fitted, config)
     examples = example_predictions(dataset, design, predictions, results)
@@ -248,9 +252,10 @@ def _write_encoder(
 def _write_maps(out: Path, dataset: Dataset, results: xr.Dataset) -> None:
     if dataset.geometry is None:
         return
+    from analyses.report.reading import headline_layer
+
     dataset.geometry.save(out / "geometry.npz")
-    headline = SELECTED if SELECTED in results["layer"].values else results["layer"].values[0]
-    row = results.sel(layer=headline)
+    row = results.sel(layer=headline_layer(results))
     for name in ("r", "r_normalized", "q_value"):
         if name in row:
             write_brain_map(row[name].values, dataset.geometry, out / "maps", name)

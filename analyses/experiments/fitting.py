@@ -11,6 +11,7 @@ import numpy as np
 from analyses.experiments.config import EncodingConfig, FeatureSpace
 from encoders import Backbone, RidgeEncoder, extract_features, load_backbone
 from encoders.backbones.image_preprocess import ImagePreprocess
+from encoders.solvers.checks import check_device
 from stimuli import StimulusSet
 from stimuli.files import unknown_name_message
 
@@ -58,7 +59,14 @@ ENCODERS: dict[str, Callable[[EncodingConfig], RidgeEncoder]] = {"ridge": _ridge
 
 
 def make_encoder(config: EncodingConfig) -> RidgeEncoder:
-    """Make the unfitted encoder that a configuration names."""
+    """Make the unfitted encoder that a configuration names.
+
+    Raises
+    ------
+    ValueError
+        When this machine has no such device.
+    """
+    check_device(config.device)
     return ENCODERS[config.encoder](config)
 
 

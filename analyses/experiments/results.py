@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -73,12 +73,7 @@ def assemble_results(
     variables["noise_ceiling_r"] = (("neuroid",), spread(units.noise_ceiling_r))
     variables["explainable_variance"] = (("neuroid",), spread(units.explainable_variance))
     variables["excluded"] = (("neuroid",), design.excluded)
-    alphas = fitted.alphas
-    if len(predictions) > len(fitted.layers):
-        of_selected = np.take_along_axis(alphas, fitted.selected_layer[None], axis=0)
-        alphas = np.concatenate([alphas, of_selected])
-        variables["selected_layer"] = (("fold", "neuroid"), spread(fitted.selected_layer))
-    variables["alpha"] = (("layer", "fold", "neuroid"), spread(alphas))
+    variables |= _choices(fitted, spread, with_selected=len(predictions) > len(fitted.layers))
     if null is not None:
         variables["null_mean_r"] = (("layer", "permutation"), np.nanmean(null.r, axis=2).T)
     variables |= _by_roi(dataset, design, config, predictions, variables)
@@ -90,16 +85,38 @@ def assemble_results(
     return xr.Dataset(variables, coordinates, _attributes(dataset, design, config, fitted, units, null))
 
 
+def _choices(
+    fitted: LayerCrossValidation, spread: Callable[[np.ndarray], np.ndarray], *, with_selected: bool
+) -> dict[str, tuple]:
+    """What was chosen inside the training folds, and the penalties that there were to choose from."""
+    alphas, grid = fitted.alphas, fitted.alpha_grid
+    variables: dict[str, tuple] = {}
+    if with_selected:
+        of_selected = np.take_along_axis(alphas, fitted.selected_layer[None], axis=0)
+        alphas = np.concatenate([alphas, of_selected])
+        variables["selected_layer"] = (("fold", "neuroid"), spread(fitted.selected_layer))
+        if grid is not None:
+            # Each voxel's grid is that of the layer chosen for it: there is none that holds for all of them.
+            grid = np.concatenate([grid, np.full_like(grid[:1], np.nan)])
+    variables["alpha"] = (("layer", "fold", "neuroid"), spread(alphas))
+    if grid is not None:
+        variables["alpha_grid"] = (("layer", "fold", "penalty"), grid)
+    return variables
+
+
 def example_predictions(
     dataset: Dataset, design: Design, predictions: Mapping[str, np.ndarray], results: xr.Dataset
 ) -> xr.Dataset:
-    """Keep measured and predicted responses of the best and the worst voxels, by the last layer in the table.
+    """Keep measured and predicted responses of the best and the worst voxels, by the report's headline layer.
 
     The worst are the lowest r among voxels whose ceiling is at least the median (where ceilings are known), since a
     voxel that does not repeat says nothing about the model.
     """
+    from analyses.report.reading import headline_layer  # draws, and so costs a second to import
+
     assert dataset.responses is not None
-    r = results["r"].values[-1]
+    headline = headline_layer(results)
+    r = results["r"].sel(layer=headline).values
     ceiling = results["noise_ceiling_r"].values
     order = np.argsort(np.where(np.isfinite(r), r, -np.inf), kind="stable")
     order = order[np.isfinite(r[order])]
@@ -133,7 +150,8 @@ def example_predictions(
             ),
         },
         coordinates,
-        {"kind": dataset.kind, "units": results.attrs["units"]}
+        {"ranked_by": headline}
+        | {name: results.attrs[name] for name in ("kind", "units", "neuroids")}
         | ({"tr_s": dataset.info.tr_s} if dataset.info.tr_s else {}),
     )
 
@@ -189,6 +207,7 @@ def _attributes(
         "title": dataset.info.title,
         "subject": dataset.subject,
         "kind": dataset.kind,
+        "neuroids": dataset.info.neuroid_kind,
         "units": "z-score within run" if design.is_time_series else dataset.info.units,
         "licence": dataset.info.licence,
         "citation": dataset.info.citation,
@@ -205,6 +224,8 @@ def _attributes(
     }
     if dataset.info.tr_s:
         attributes["tr_s"] = dataset.info.tr_s
+    if dataset.geometry is not None and dataset.geometry.space:
+        attributes["space"] = dataset.geometry.space
     if null is not None:
         attributes |= {
             "null": null.kind,

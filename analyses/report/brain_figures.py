@@ -30,7 +30,6 @@ def brain_map(
     geometry: Geometry,
     variable: str = "r",
     layer: str | None = None,
-    space: str | None = None,
 ) -> Figure:
     """Draw one value a voxel where the voxels lie.
 
@@ -44,14 +43,13 @@ def brain_map(
         ``r``, ``r2``, ``r_within``, ``r_evaluated``, ``r_normalized`` or ``noise_ceiling_r``.
     layer : str, optional
         The headline layer when None.
-    space : str, optional
-        Name of the volume's space. One that starts with ``MNI`` is drawn as nilearn's glass brain, whose
-        outline fits no other; any other volume is drawn as slices of its own.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Slices with left on the left (where the affine tells), glass brain, or inflated hemispheres.
+        Volumes in MNI space as nilearn's glass brain, whose outline fits no other space, with the voxels of
+        q <= 0.05 alone where there was a null; other volumes as slices, with left on the left where the affine tells;
+        surfaces as inflated hemispheres.
 
     Raises
     ------
@@ -89,18 +87,22 @@ def brain_map(
                 "run's folder maps/ in a surface viewer instead."
             )
         return _surface(drawn, geometry, colours)
-    if space is not None and space.upper().startswith("MNI"):
-        return _glass_brain(drawn, geometry, colours)
+    if geometry.is_mni:
+        # A projection keeps the extremes along each line, and those of many voxels without signal look like signal.
+        scored = q is not None and "layer" in results[variable].dims
+        return _glass_brain(np.where(passed, drawn, np.nan) if scored else drawn, geometry, colours)
     return draw_slices(drawn, passed, geometry, colours)
 
 
 def _glass_brain(values: np.ndarray, geometry: VolumeGeometry, colours: MapColours) -> Figure:
     from nilearn.plotting import plot_glass_brain
 
-    figure = Figure(figsize=(style.WIDTH_IN, 2.6))
+    figure = Figure(figsize=(style.WIDTH_IN, 2.2))
     norm = colours.mappable.norm
+    # Within the colours before the projection: a ratio far below zero must not hide a good one behind it.
+    visible = np.clip(np.nan_to_num(values), norm.vmin, norm.vmax)
     plot_glass_brain(
-        geometry.to_image(np.nan_to_num(values), fill=0.0),
+        geometry.to_image(visible, fill=0.0),
         figure=figure,
         axes=(0.0, 0.0, 0.88, 1.0),
         display_mode="lyrz",
@@ -116,6 +118,12 @@ def _glass_brain(values: np.ndarray, geometry: VolumeGeometry, colours: MapColou
     )
     bar.set_label(colours.label)
     return figure
+
+
+def _face_value(corners: np.ndarray) -> float:
+    """Return the mean of a triangle's known corners: one vertex without a value makes no hole, two do."""
+    known = corners[np.isfinite(corners)]
+    return float(known.mean()) if known.size > 1 else float("nan")
 
 
 def _surface(values: np.ndarray, geometry: SurfaceGeometry, colours: MapColours) -> Figure:
@@ -142,6 +150,7 @@ def _surface(values: np.ndarray, geometry: SurfaceGeometry, colours: MapColours)
                 cmap=colours.mappable.cmap,
                 vmin=norm.vmin,
                 vmax=norm.vmax,
+                avg_method=_face_value,
                 colorbar=False,
                 axes=ax,
                 figure=figure,

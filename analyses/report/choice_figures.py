@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from analyses.report import style
-from analyses.report.reading import SELECTED, kept, layer_names, require, roi_names
+from analyses.report.reading import SELECTED, kept, layer_names, neuroids, require, roi_names
 from analyses.report.style import styled
 
 #: More layers than this are drawn as a heat map.
@@ -112,8 +112,9 @@ def penalties(results: xr.Dataset) -> Figure:
         If ``alpha`` is missing or holds no penalty.
     """
     shares = penalty_shares(results)
+    label = f"share of {neuroids(results)[1]} and folds"
     if len(shares) > MAX_PANELS:
-        return _penalty_heat_map(shares)
+        return _penalty_heat_map(shares, label)
     columns = len(shares) if len(shares) <= 4 else 3
     rows = -(-len(shares) // columns)
     figure = style.new_figure(0.55 + 1.7 * rows)
@@ -123,7 +124,7 @@ def penalties(results: xr.Dataset) -> Figure:
     style.close_grid(axes, len(shares))
     figure.supxlabel("chosen ridge penalty", fontsize=8.5)
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    figure.supylabel("share of voxels and folds", fontsize=8.5)
+    figure.supylabel(label, fontsize=8.5)
     return figure
 
 
@@ -143,7 +144,7 @@ def _penalty_bars(ax: Axes, share: PenaltyShares, width: int) -> None:
     ax.set_title(style.shorten(share.layer, width))
 
 
-def _penalty_heat_map(shares: list[PenaltyShares]) -> Figure:
+def _penalty_heat_map(shares: list[PenaltyShares], label: str) -> Figure:
     """Draw shares by half decade, so that layers with grids of their own stand above one another."""
     figure = style.new_figure(1.1 + 0.2 * len(shares))
     ax = figure.subplots()
@@ -172,9 +173,7 @@ def _penalty_heat_map(shares: list[PenaltyShares]) -> Figure:
     ax.set_xticks(places, [_power_of_ten(10.0 ** ((place + low) / 2)) for place in places])
     ax.set_xlabel("chosen ridge penalty")
     ax.tick_params(axis="y", length=0)
-    figure.colorbar(
-        image, ax=ax, label="share of voxels and folds", format=PercentFormatter(1.0, decimals=0), aspect=25
-    )
+    figure.colorbar(image, ax=ax, label=label, format=PercentFormatter(1.0, decimals=0), aspect=25)
     return figure
 
 
@@ -275,7 +274,7 @@ def selected_layers(results: xr.Dataset) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.set_xlabel("share of voxels and folds that the layer was chosen for")
+    ax.set_xlabel(f"share of {neuroids(results)[1]} and folds that the layer was chosen for")
     ax.spines["left"].set_visible(False)
     figure.legend(loc="outside lower center", ncols=columns, title=space or None, handlelength=1.0)
     return figure

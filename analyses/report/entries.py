@@ -20,6 +20,7 @@ from analyses.report.reading import (
     evaluation_unit,
     headline_layer,
     layer_table,
+    neuroids,
     roi_names,
 )
 from analyses.report.response_figures import RUNS_SHOWN, best_and_worst_voxels
@@ -55,7 +56,7 @@ class Entry:
     name : str
         File name without ending.
     title : str
-        Heading.
+        Heading; ``{many}`` in it stands for what the columns of the responses are.
     missing : callable
         From the run to why the figure cannot be drawn, or ``""``.
     draw : callable
@@ -82,13 +83,14 @@ def _named(results: xr.Dataset) -> str:
 
 
 def _distribution_caption(run: RunData) -> str:
+    one, many = neuroids(run.results)
     text = (
-        "Left: held-out r of every voxel, a row a layer; the bar spans the middle half of the voxels and "
+        f"Left: held-out r of every {one}, a row a layer; the bar spans the middle half of the {many} and "
         "the dot is the median. "
     )
     if "null_r_95" in run.results:
-        text += "The dashed line is the 95th percentile of a voxel's own null, averaged over voxels. "
-    text += "Right: the mean over voxels"
+        text += f"The dashed line is the 95th percentile of each {one}'s own null, averaged over {many}. "
+    text += f"Right: the mean over {many}"
     if "null_mean_r" in run.results:
         return (
             f"{text} (dot) against the same mean under each permutation (grey). A dot to the right of all "
@@ -103,7 +105,8 @@ def _distribution_alt(run: RunData) -> str:
         + (f", p {row['p']:.2g}" if np.isfinite(row["p"]) else "")
         for layer, row in layer_table(run.results).iterrows()
     ]
-    return f"Distribution of held-out r over voxels with the permuted null. {'; '.join(rows[-8:])}."
+    _, many = neuroids(run.results)
+    return f"Distribution of held-out r over {many} with the permuted null. {'; '.join(rows[-8:])}."
 
 
 def _ceiling_missing(run: RunData) -> str:
@@ -118,16 +121,17 @@ def _ceiling_missing(run: RunData) -> str:
 
 def _ceiling_caption(run: RunData) -> str:
     unit = evaluation_unit(run.results)
+    one, many = neuroids(run.results)
     colour = (
-        " Blue voxels have q ≤ 0.05 (false discovery rate within the layer), grey ones do not."
+        f" Blue {many} have q ≤ 0.05 (false discovery rate within the layer), grey ones do not."
         if ("q_value" in run.results)
         else ""
     )
     return (
-        f"A dot is a voxel: its held-out r{f' on {unit}' if unit else ''} against the highest correlation "
+        f"Each dot is one {one}: its held-out r{f' on {unit}' if unit else ''} against the highest correlation "
         "that a perfect model would reach there in expectation. On the line the model predicts all that "
         "repeats; points above it are noise of score and ceiling, and points below zero at low ceilings "
-        f"are the bias of cross-validation in voxels without signal.{colour} Largest panel: "
+        f"are the bias of cross-validation in {many} without signal.{colour} Largest panel: "
         f"{_named(run.results)}."
     )
 
@@ -143,9 +147,11 @@ def _ceiling_alt(run: RunData) -> str:
 def _map_missing(variable: str) -> Callable[[RunData], str]:
     def missing(run: RunData) -> str:
         if run.geometry is None:
-            return "The data set does not say where its voxels lie, so no map can be drawn."
+            return (
+                f"The data set does not say where its {neuroids(run.results)[1]} lie, so no map can be drawn."
+            )
         if not _known(run.results, variable):
-            return "No voxel has a value to map."
+            return f"No {neuroids(run.results)[0]} has a value to map."
         if isinstance(run.geometry, SurfaceGeometry) and not can_be_drawn(run.geometry):
             n_vertices = f"{run.geometry.n_vertices_left:,} and {run.geometry.n_vertices_right:,} vertices"
             return (
@@ -159,37 +165,53 @@ def _map_missing(variable: str) -> Callable[[RunData], str]:
 
 
 _MAP_READING = {
-    "r": "Held-out r of each voxel: white is zero, red is predicted, blue is below zero, "
-    "as the bias of cross-validation leaves voxels without signal.",
-    "r_normalized": "Held-out r of each voxel divided by its noise ceiling: 1 is as good as a perfect model.",
+    "r": "Held-out r of each {one}: white is zero, red is predicted, blue is below zero, "
+    "as the bias of cross-validation leaves {many} without signal.",
+    "r_normalized": "Held-out r of each {one} divided by its noise ceiling: 1 is as good as a perfect model.",
 }
 
 
 def _map_caption(variable: str) -> Callable[[RunData], str]:
     def caption(run: RunData) -> str:
-        text = f"{_MAP_READING[variable]} Model: {_named(run.results)}. "
-        if isinstance(run.geometry, SurfaceGeometry):
-            text += (
-                "Inflated fsaverage5 hemispheres, sulci dark; finer fsaverage surfaces show every vertex "
-                "that "
-            )
-            return f"{text}fsaverage5 shares with them."
-        text += "Left is left where letters say so. Grey voxels have no value"
-        if "q_value" in run.results:
-            text += "; the dark line surrounds voxels with q ≤ 0.05"
-        return f"{text}. The same values as images are in the run's folder maps/."
+        one, many = neuroids(run.results)
+        reading = _MAP_READING[variable].format(one=one, many=many)
+        text = f"{reading} Model: {_named(run.results)}. {_view(run, many)}"
+        return f"{text} The same values as images are in the run's folder maps/."
 
     return caption
+
+
+def _view(run: RunData, many: str) -> str:
+    """Say what a map shows of the brain, and which values it leaves out."""
+    tested = "q_value" in run.results
+    if isinstance(run.geometry, SurfaceGeometry):
+        text = (
+            "Inflated fsaverage5 hemispheres, sulci dark; of a finer fsaverage surface the vertices that fsaverage5 "
+            "shares with it."
+        )
+        return f"{text} All {many} are drawn, whether q ≤ 0.05 or not; maps/ tells which are." if tested else text
+    if run.geometry is not None and run.geometry.is_mni:
+        shown = f"{many} with q ≤ 0.05 only" if tested else f"all {many}, as none were tested"
+        return (
+            "Glass brain: the head from the left, from behind, from the right and from above, in MNI space; each point "
+            f"shows the value farthest from zero along the line of sight, of {shown}."
+        )
+    text = f"Left is left where letters say so. Grey {many} have no value"
+    return f"{text}; the dark line surrounds {many} with q ≤ 0.05." if tested else f"{text}."
 
 
 def _map_alt(variable: str) -> Callable[[RunData], str]:
     def alt(run: RunData) -> str:
         values = run.results[variable].sel(layer=headline_layer(run.results)).values
         low, high = np.nanpercentile(values, [5, 95]) if np.isfinite(values).any() else (np.nan, np.nan)
-        where = "cortical surface" if isinstance(run.geometry, SurfaceGeometry) else "slices"
+        where = "slices"
+        if isinstance(run.geometry, SurfaceGeometry):
+            where = "the cortical surface"
+        elif run.geometry is not None and run.geometry.is_mni:
+            where = "a glass brain"
         return (
-            f"Brain map of {MAPPED[variable]} on {where}; 90% of voxels lie between {number(low)} and "
-            f"{number(high)}."
+            f"Brain map of {MAPPED[variable]} on {where}; 90% of {neuroids(run.results)[1]} lie between "
+            f"{number(low)} and {number(high)}."
         )
 
     return alt
@@ -198,15 +220,16 @@ def _map_alt(variable: str) -> Callable[[RunData], str]:
 def _map_entry(name: str, title: str, variable: str) -> Entry:
     def draw(run: RunData) -> Figure:
         assert run.geometry is not None
-        return brain_map(run.results, run.geometry, variable, space=run.results.attrs.get("space"))
+        return brain_map(run.results, run.geometry, variable)
 
     return Entry(name, title, _map_missing(variable), draw, _map_caption(variable), _map_alt(variable))
 
 
 def _roi_caption(run: RunData) -> str:
+    _, many = neuroids(run.results)
     if len(roi_names(run.results)) > MAX_ROI_PANELS:
-        return "Mean held-out r over the voxels of each region (rows) for each layer (columns)."
-    text = "Dots: mean held-out r over the voxels of a region, a row a layer"
+        return f"Mean held-out r over the {many} of each region (rows) for each layer (columns)."
+    text = f"Dots: mean held-out r over the {many} of a region, a row a layer"
     if "roi_r_lower" in run.results:
         text += ", with the 95% bootstrap interval over stimuli or blocks"
     unit = evaluation_unit(run.results)
@@ -230,7 +253,11 @@ def _voxels_missing(run: RunData) -> str:
     if run.predictions is None:
         return "The run holds no predictions.nc."
     both = np.isfinite(run.predictions["measured"]) & np.isfinite(run.predictions["predicted"])
-    return "" if bool(both.any()) else "No voxel has both a measured and a predicted response."
+    return (
+        ""
+        if bool(both.any())
+        else f"No {neuroids(run.results)[0]} has both a measured and a predicted response."
+    )
 
 
 def _draw_voxels(run: RunData) -> Figure:
@@ -240,16 +267,17 @@ def _draw_voxels(run: RunData) -> Figure:
 
 def _voxels_caption(run: RunData) -> str:
     assert run.predictions is not None
+    _, many = neuroids(run.results)
     ranked = (
-        "Worst voxels are those with the lowest r among the more reliable half, since a voxel that does "
-        "not repeat says nothing about the model. "
+        f"Worst {many} are those with the lowest r among the more reliable half, since {many} that do "
+        "not repeat say nothing about the model. "
         if "rank" in run.predictions.coords and _known(run.results, "noise_ceiling_r")
         else ""
     )
     if "tr_s" in run.predictions.attrs and "run" in run.predictions.coords:
         return (
             f"Measured (grey) and held-out predicted (blue) time courses in the first {RUNS_SHOWN} runs; "
-            f"shaded stretches are stimuli. Best voxels on top. {ranked}The r in a title is over all runs."
+            f"shaded stretches are stimuli. Best {many} on top. {ranked}The r in a title is over all runs."
         )
     return (
         f"Measured against held-out predicted responses, a dot a row of the data. {ranked}The line has "
@@ -258,10 +286,11 @@ def _voxels_caption(run: RunData) -> str:
 
 
 def _penalties_caption(run: RunData) -> str:
+    _, many = neuroids(run.results)
     return (
-        "How often each ridge penalty was chosen, over voxels and outer folds. Bars in orange-red are the "
-        "ends of the grid: many voxels there mean that a wider grid could fit better, or, at the strong "
-        "end, voxels without signal."
+        f"How often each ridge penalty was chosen, over {many} and outer folds. Bars in orange-red are the "
+        f"ends of the grid: many {many} there mean that a wider grid could fit better, or, at the strong "
+        f"end, {many} without signal."
     )
 
 
@@ -270,7 +299,7 @@ ENTRIES = (
     Entry(
         "score_distribution",
         "Score against the null",
-        lambda run: "" if _known(run.results, "r") else "No voxel has a score.",
+        lambda run: "" if _known(run.results, "r") else f"No {neuroids(run.results)[0]} has a score.",
         lambda run: score_distribution(run.results),
         _distribution_caption,
         _distribution_alt,
@@ -295,11 +324,13 @@ ENTRIES = (
     ),
     Entry(
         "best_and_worst_voxels",
-        "Best and worst voxels",
+        "Best and worst {many}",
         _voxels_missing,
         _draw_voxels,
         _voxels_caption,
-        lambda run: "Measured and predicted responses of the best and the worst predicted voxels.",
+        lambda run: (
+            f"Measured and predicted responses of the best and the worst predicted {neuroids(run.results)[1]}."
+        ),
     ),
     Entry(
         "selected_layers",
@@ -309,7 +340,8 @@ ENTRIES = (
         ),
         lambda run: selected_layers(run.results),
         lambda run: (
-            "Share of voxels and outer folds for which each layer had the best inner score, by region."
+            f"Share of {neuroids(run.results)[1]} and outer folds for which each layer had the best inner score, by "
+            "region."
         ),
         lambda run: "Stacked bars: how often each layer was chosen, by region.",
     ),

@@ -27,6 +27,7 @@ from analyses.report.reading import (
     layer_names,
     low_ceiling,
     mean_finite,
+    neuroids,
     null_means,
     p_of_mean,
     require,
@@ -105,7 +106,7 @@ def _ceiling_panel(
     ax.plot([-1, 2], [-1, 2], color=style.INK, linewidth=0.9, zorder=1)
     style.zero_line(ax)
     ax.axvspan(-1.0, low_ceiling(results), color=style.SHADE, alpha=0.7, linewidth=0, zorder=0)
-    text = [f"n = {shown.sum():,} voxels"]
+    text = [f"n = {shown.sum():,} {neuroids(results)[1]}"]
     if passed is None:
         ax.scatter(ceiling[shown], score[shown], color=style.SCORE, **look)
     else:
@@ -126,7 +127,7 @@ def _ceiling_panel(
 def _ceiling_legend(results: xr.Dataset, layer: str) -> list[Artist]:
     dot: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 4}
     if significant(results, layer) is None:
-        handles: list[Artist] = [Line2D([], [], color=style.SCORE, label="voxel", **dot)]
+        handles: list[Artist] = [Line2D([], [], color=style.SCORE, label=neuroids(results)[0], **dot)]
     else:
         handles = [
             Line2D([], [], color=style.SCORE, label=f"q ≤ {ALPHA} (FDR)", **dot),
@@ -159,6 +160,7 @@ def score_distribution(results: xr.Dataset) -> Figure:
     """
     require(results, "r")
     names = layer_names(results)[-MAX_LAYER_ROWS:]
+    one, many = neuroids(results)
     ticks, space = style.layer_ticks(names)
     figure = style.new_figure(1.3 + 0.42 * len(names))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.35, 1.0])
@@ -183,9 +185,9 @@ def score_distribution(results: xr.Dataset) -> Figure:
     left.set_yticks(rows, ticks)
     if space:
         left.set_ylabel(space)
-    left.set_xlabel("held-out r of a voxel")
-    right.set_xlabel("mean held-out r over voxels")
-    left.set_title(f"{kept(results).sum():,} voxels")
+    left.set_xlabel(f"held-out r of each {one}")
+    right.set_xlabel(f"mean held-out r over {many}")
+    left.set_title(f"{kept(results).sum():,} {many}")
     draws = null_means(results, names[0]).size
     right.set_title(f"mean against {draws:,} permutations" if draws else "mean (no null was computed)")
     figure.legend(handles=_distribution_legend(results, draws > 0), loc="outside lower center", ncols=2)
@@ -193,13 +195,11 @@ def score_distribution(results: xr.Dataset) -> Figure:
 
 
 def _distribution_legend(results: xr.Dataset, has_null: bool) -> list[Line2D]:
-    handles = [
-        Line2D(
-            [], [], color=style.SCORE, linewidth=5, alpha=0.45, label="voxels (bar: middle half, dot: median)"
-        )
-    ]
+    one, many = neuroids(results)
+    spread = f"{many} (bar: middle half, dot: median)"
+    handles = [Line2D([], [], color=style.SCORE, linewidth=5, alpha=0.45, label=spread)]
     if "null_r_95" in results:
-        label = "95th percentile of a voxel's null (mean)"
+        label = f"95th percentile of each {one}'s null (mean)"
         handles.append(Line2D([], [], color=style.INK, linestyle=(0, (2, 1.2)), label=label))
     interval = (
         ", with 95% interval" if np.isfinite(whole_interval(results, headline_layer(results))[0]) else ""

@@ -20,7 +20,7 @@ from analyses.geometry import load_geometry
 from analyses.provenance import PROVENANCE
 from analyses.report.entries import ENTRIES, Entry, RunData
 from analyses.report.methods import methods_text
-from analyses.report.reading import exclusions, headline_layer, layer_table, roi_table
+from analyses.report.reading import exclusions, headline_layer, layer_table, neuroids, roi_table
 from analyses.report.style import number
 from analyses.report.words import VERDICTS, caveats, percent, summary_sentences, verdict
 from stimuli.files import atomic_write
@@ -57,20 +57,11 @@ def write_report(run_folder: str | Path) -> Path:
     provenance = _read_provenance(folder / PROVENANCE)
     predictions = read_netcdf(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
     geometry = load_geometry(folder / GEOMETRY) if (folder / GEOMETRY).is_file() else None
-    run = RunData(with_penalty_grid(results, config), predictions, geometry)
+    run = RunData(results, predictions, geometry)
     page = render_report(run, config, provenance, _write_figures(run, folder / "figures"))
     with atomic_write(folder / REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return folder / REPORT
-
-
-def with_penalty_grid(results: xr.Dataset, config: EncodingConfig) -> xr.Dataset:
-    """Add the configured penalties as ``alpha_grid (layer, fold, penalty)``, where the results do not "
-    "hold their own."""
-    if "alpha_grid" in results or "alpha" not in results or config.alphas is None:
-        return results
-    shape = (results.sizes["layer"], results.sizes["fold"], len(config.alphas))
-    return results.assign(alpha_grid=(("layer", "fold", "penalty"), np.broadcast_to(config.alphas, shape)))
 
 
 def render_report(
@@ -103,11 +94,14 @@ def render_report(
     )
     results = run.results
     attrs = results.attrs
+    one, many = neuroids(results)
     data = [(name, str(attrs[key])) for name, key in _DATA_FACTS if attrs.get(key)]
     parts = _parts(provenance | {"config": config.model_dump(mode="json")})
     return environment.from_string(source).render(
         title=str(attrs.get("title", config.dataset)),
         subject=str(attrs.get("subject", "")),
+        one=one,
+        many=many,
         state=verdict(results).replace(" ", "-"),
         verdict=VERDICTS[verdict(results)],
         summary=summary_sentences(results),
@@ -130,6 +124,7 @@ _DATA_FACTS = (
     ("Citation", "citation"),
     ("Licence", "licence"),
     ("Units of the responses", "units"),
+    ("Space of the maps", "space"),
 )
 
 
@@ -217,15 +212,16 @@ def _write_figures(run: RunData, folder: Path) -> dict[str, bytes]:
 
 def _figure(entry: Entry, run: RunData, pictures: dict[str, bytes]) -> dict[str, str]:
     picture = pictures.get(entry.name)
+    title = entry.title.format(many=neuroids(run.results)[1])
     if picture is None:
         return {
             "name": entry.name,
-            "title": entry.title,
+            "title": title,
             "missing": entry.missing(run) or "It was not drawn.",
         }
     return {
         "name": entry.name,
-        "title": entry.title,
+        "title": title,
         "missing": "",
         "source": f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}",
         "alt": entry.alt(run),

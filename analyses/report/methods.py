@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from analyses.experiments.config import EncodingConfig
-from analyses.report.reading import SELECTED, ceiling_source, evaluation_unit, kept, layer_names
+from analyses.report.reading import SELECTED, ceiling_source, evaluation_unit, kept, layer_names, neuroids
+from encoders.estimators.ridge import RELATIVE_ALPHAS
 
 
 def methods_text(results: xr.Dataset, config: EncodingConfig, versions: dict[str, str]) -> str:
@@ -46,7 +47,7 @@ def _data(results: xr.Dataset, config: EncodingConfig) -> str:
         "averages": "responses averaged over repeats",
     }
     text = (
-        f"Responses of {kept(results).sum():,} voxels of subject {attrs.get('subject', '?')} in "
+        f"Responses of {kept(results).sum():,} {neuroids(results)[1]} of subject {attrs.get('subject', '?')} in "
         f"{attrs.get('title', config.dataset)}{source} were analysed"
     )
     if "n_samples" in attrs:
@@ -83,18 +84,19 @@ def _features(results: xr.Dataset, config: EncodingConfig) -> str:
 
 
 def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
+    one, _ = neuroids(results)
     grid = config.alphas
-    if grid is None:
-        penalty = (
-            f"a penalty per voxel chosen from the default grid by {config.inner_folds}-fold "
-            "cross-validation inside each training set"
-        )
-    elif len(grid) == 1:
+    if grid is not None and len(grid) == 1:
         penalty = f"a fixed penalty of {grid[0]:g}"
     else:
+        offered = (
+            _relative_grid(results)
+            if grid is None
+            else f"{len(grid)} values from {min(grid):g} to {max(grid):g}"
+        )
         penalty = (
-            f"a penalty per voxel chosen among {len(grid)} values from {min(grid):g} to {max(grid):g} by "
-            f"{config.inner_folds}-fold cross-validation inside each training set"
+            f"a penalty per {one} chosen among {offered} by {config.inner_folds}-fold cross-validation inside each "
+            "training set"
         )
     text = f"Responses were predicted by ridge regression with {penalty}."
     if config.split == "published":
@@ -105,7 +107,20 @@ def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
         whole = f"; never divided between training and test: {grouping}" if grouping else ""
         text += f" Predictions were held out in {folds} outer folds{whole}."
     if SELECTED in layer_names(results):
-        text += " A layer was also chosen per voxel inside each training set, by the best inner score."
+        text += f" A layer was also chosen per {one} inside each training set, by the best inner score."
+    return text
+
+
+def _relative_grid(results: xr.Dataset) -> str:
+    """Say which penalties were on offer where they follow the features of each training set."""
+    low, high = RELATIVE_ALPHAS[[0, -1]]
+    text = (
+        f"{len(RELATIVE_ALPHAS)} values from {low:g} to {high:g} times the mean non-zero eigenvalue of the training "
+        "features' scatter matrix"
+    )
+    grid = results["alpha_grid"].values if "alpha_grid" in results else np.empty(0)
+    if np.isfinite(grid).any():
+        text += f" (in this run {np.nanmin(grid):.2g} to {np.nanmax(grid):.2g})"
     return text
 
 
@@ -125,6 +140,7 @@ def _scores(results: xr.Dataset) -> str:
 
 def _statistics(results: xr.Dataset) -> str:
     attrs = results.attrs
+    _, many = neuroids(results)
     text = ""
     if "null_mean_r" in results:
         how = (
@@ -135,8 +151,8 @@ def _statistics(results: xr.Dataset) -> str:
         text = (
             f"For the null, {attrs.get('null_units', 'stimuli')} were permuted "
             f"{results.sizes['permutation']:,} times and {how} each time; p-values are one-sided and count "
-            "the observed arrangement (Phipson & Smyth 2010). They were corrected over voxels by the false "
-            "discovery rate (Benjamini & Hochberg 1995) and, more strictly, by the maximum over voxels "
+            f"the observed arrangement (Phipson & Smyth 2010). They were corrected over {many} by the false "
+            f"discovery rate (Benjamini & Hochberg 1995) and, more strictly, by the maximum over {many} "
             "(Nichols & Holmes 2002)."
         )
     if "roi_r_lower" in results:

@@ -40,6 +40,12 @@ def kept(results: xr.Dataset) -> np.ndarray:
     return np.isfinite(results["r"].values).any(axis=results["r"].get_axis_num("layer"))
 
 
+def neuroids(results: xr.Dataset) -> tuple[str, str]:
+    """Return what one column of the responses is called, and several: ``("voxel", "voxels")`` where unknown."""
+    many = str(results.attrs.get("neuroids", "voxels"))
+    return "vertex" if many == "vertices" else many.removesuffix("s"), many
+
+
 def headline_layer(results: xr.Dataset) -> str:
     """Return the layer that the report speaks of first.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analyses.report import style
-from analyses.report.reading import layer_names, require
+from analyses.report.reading import layer_names, neuroids, require
 from analyses.report.style import styled
 
 #: Runs whose time course is drawn: the first ones, so that no score picks them.
@@ -31,7 +31,7 @@ def best_and_worst_voxels(predictions: xr.Dataset, layer: str | None = None, n_e
         neuroid)``, coordinates ``stimulus_id`` and ``run`` on presentation, ``rank`` ("best" or "worst") on
         neuroid. With an attribute ``tr_s`` presentations are volumes of a time series, drawn over time.
     layer : str, optional
-        Layer to draw; the last one, by which the run ranked the voxels, when None.
+        Layer to draw; when None that by which the run ranked the voxels (attribute ``ranked_by``), or the last.
     n_each : int
         Voxels from either end.
 
@@ -49,7 +49,7 @@ def best_and_worst_voxels(predictions: xr.Dataset, layer: str | None = None, n_e
     """
     require(predictions, "measured", "predicted")
     names = layer_names(predictions)
-    layer = names[-1] if layer is None else layer
+    layer = str(predictions.attrs.get("ranked_by", names[-1])) if layer is None else layer
     if layer not in names:
         raise KeyError(f"layer {layer!r} is not in predictions; they hold {', '.join(names)}.")
     measured = predictions["measured"].transpose("presentation", "neuroid").values
@@ -64,7 +64,7 @@ def best_and_worst_voxels(predictions: xr.Dataset, layer: str | None = None, n_e
     chosen, ends = _best_and_worst(predictions, r, n_each)
     voxels = _neuroid_names(predictions)[chosen]
     titles = [
-        f"{end}: voxel {style.shorten(voxel, 16)}, r = {style.number(r[column])}"
+        f"{end}: {neuroids(predictions)[0]} {style.shorten(voxel, 16)}, r = {style.number(r[column])}"
         for end, voxel, column in zip(ends, voxels, chosen, strict=True)
     ]
     if "tr_s" in predictions.attrs and "run" in predictions.coords:

@@ -15,6 +15,7 @@ from analyses.report.reading import (
     kept,
     layer_names,
     mean_finite,
+    neuroids,
     require,
     roi_names,
 )
@@ -48,7 +49,7 @@ def layer_by_roi(results: xr.Dataset) -> Figure:
     ticks, space = style.layer_ticks(names)
     scores = np.asarray(results["roi_r"].transpose("layer", "roi").values, dtype=float)
     if len(regions) > MAX_ROI_PANELS:
-        return _roi_heat_map(scores, ticks, regions, space)
+        return _roi_heat_map(scores, ticks, regions, space, f"mean held-out r over {neuroids(results)[1]}")
     columns = min(4, len(regions))
     rows = -(-len(regions) // columns)
     figure = style.new_figure(0.75 + rows * (0.6 + 0.2 * len(names)))
@@ -85,7 +86,7 @@ def layer_by_roi(results: xr.Dataset) -> Figure:
     style.close_grid(axes, len(regions))
     for ax in axes[:, 0]:
         ax.set_yticks(places, ticks)
-    figure.supxlabel("mean held-out r over voxels", fontsize=8.5)
+    figure.supxlabel(f"mean held-out r over {neuroids(results)[1]}", fontsize=8.5)
     if space:
         figure.supylabel(space, fontsize=8.5)
     handles = [
@@ -136,7 +137,7 @@ def _roi_evaluated(results: xr.Dataset) -> np.ndarray | None:
     return np.array([[mean_finite(score[mask]) for mask in masks] for score in scores])
 
 
-def _roi_heat_map(scores: np.ndarray, ticks: list[str], regions: list[str], space: str) -> Figure:
+def _roi_heat_map(scores: np.ndarray, ticks: list[str], regions: list[str], space: str, label: str) -> Figure:
     figure = style.new_figure(1.3 + 0.17 * len(regions))
     ax = figure.subplots()
     # The colours run from zero, so that weak regions look weak however strong the best one is.
@@ -156,5 +157,5 @@ def _roi_heat_map(scores: np.ndarray, ticks: list[str], regions: list[str], spac
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6.5, color=colour)
     ax.set_xlabel(space or "layer")
     ax.set_ylabel("region")
-    figure.colorbar(image, ax=ax, label="mean held-out r over voxels", shrink=0.6, aspect=25)
+    figure.colorbar(image, ax=ax, label=label, shrink=0.6, aspect=25)
     return figure

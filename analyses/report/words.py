@@ -19,6 +19,7 @@ from analyses.report.reading import (
     layer_table,
     low_ceiling,
     mean_finite,
+    neuroids,
     null_means,
     p_of_headline,
     significant,
@@ -36,7 +37,7 @@ VERDICTS = {
 }
 _CONCLUSIONS = {
     ABOVE: "the model predicts better than chance.",
-    NOT_ABOVE: "this run gives no evidence that the features predict these responses, and no single voxel "
+    NOT_ABOVE: "this run gives no evidence that the features predict these responses, and no single {one} "
     "below should be taken as such evidence.",
     NOT_POSITIVE: "the score is above its null, and still not positive. Cross-validation biases the score of "
     "an empty model below zero; do not read this as prediction.",
@@ -93,17 +94,18 @@ def percent(share: float) -> str:
 
 def _score(results: xr.Dataset) -> str:
     layer, names = headline_layer(results), layer_names(results)
+    one, many = neuroids(results)
     r = at_layer(results, "r", layer)
     lower, upper = whole_interval(results, layer)
     interval = f" (95% interval {number(lower, 3)} to {number(upper, 3)})" if np.isfinite(lower) else ""
     if layer == SELECTED:
-        source = "with the layer chosen per voxel inside the training folds"
+        source = f"with the layer chosen per {one} inside the training folds"
     elif len(names) == 1:
         source = f"from {layer}"
     else:
         source = f"from {layer}, the best of {len(names)} layers by this very score (expect less on new data)"
-    voxels = np.isfinite(r).sum()
-    return f"Held-out r is {number(mean_finite(r), 3)} on average over {voxels:,} voxels{interval}, {source}."
+    n = np.isfinite(r).sum()
+    return f"Held-out r is {number(mean_finite(r), 3)} on average over {n:,} {many}{interval}, {source}."
 
 
 def _null(results: xr.Dataset) -> str:
@@ -121,7 +123,7 @@ def _null(results: xr.Dataset) -> str:
         f"With {units} permuted {draws.size:,} times{refitted}, the mean was "
         f"{number(mean_finite(draws), 3)} on average and {times} (p = {p:.2g}): "
     )
-    return text + _CONCLUSIONS[state]
+    return text + _CONCLUSIONS[state].format(one=neuroids(results)[0])
 
 
 def _voxels(results: xr.Dataset) -> str:
@@ -129,13 +131,14 @@ def _voxels(results: xr.Dataset) -> str:
     passed = significant(results, layer)
     if passed is None:
         return ""
+    _, many = neuroids(results)
     text = (
-        f"{passed.sum():,} of {passed.size:,} voxels ({percent(float(passed.mean()))}) pass a false "
+        f"{passed.sum():,} of {passed.size:,} {many} ({percent(float(passed.mean()))}) pass a false "
         "discovery rate of 5%"
     )
     by_max = layer_table(results)["share_max"][layer]
     return (
-        f"{text}, and {percent(by_max)} a familywise error rate of 5% (maximum over voxels)."
+        f"{text}, and {percent(by_max)} a familywise error rate of 5% (maximum over {many})."
         if np.isfinite(by_max)
         else f"{text}."
     )
@@ -149,7 +152,7 @@ def _ceiling(results: xr.Dataset) -> str:
             f"The noise ceiling is unknown{why}: how much of what could be predicted is predicted cannot be "
             "said."
         )
-    layer = headline_layer(results)
+    layer, (one, many) = headline_layer(results), neuroids(results)
     row: dict[str, float] = layer_table(results).T.to_dict()[layer]
     ceiling = mean_finite(np.asarray(results["noise_ceiling_r"].values, dtype=float)[kept(results)])
     unit = evaluation_unit(results)
@@ -158,10 +161,10 @@ def _ceiling(results: xr.Dataset) -> str:
         f"noise ceiling is {number(ceiling)} on average"
     )
     if not row["n_normalized"]:
-        return f"{text}; no voxel's ceiling is high enough to divide by."
+        return f"{text}; no {one}'s ceiling is high enough to divide by."
     return (
         f"{text}; the mean ratio is {number(row['mean_normalized'])} over the {int(row['n_normalized']):,} "
-        "voxels whose ceiling is high enough to divide by."
+        f"{many} whose ceiling is high enough to divide by."
     )
 
 
@@ -170,8 +173,8 @@ def _excluded(results: xr.Dataset) -> str:
     if counts.empty:
         return ""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-    n = int(counts.sum())
-    return f"{n:,} voxel{' was' if n == 1 else 's were'} left out before fitting: {reasons}."
+    n, (one, many) = int(counts.sum()), neuroids(results)
+    return f"{n:,} {f'{one} was' if n == 1 else f'{many} were'} left out before fitting: {reasons}."
 
 
 def caveats(results: xr.Dataset) -> list[str]:
@@ -196,7 +199,10 @@ def caveats(results: xr.Dataset) -> list[str]:
             "score depends on which of them were shown, and nothing about other people."
         )
     if _regions_overlap(results):
-        notes.append("Regions overlap: a voxel can count in more than one, so regions are not independent.")
+        notes.append(
+            f"Regions overlap: one {neuroids(results)[0]} can count in several, so regions are not "
+            "independent."
+        )
     return notes
 
 
@@ -226,7 +232,10 @@ def _ceiling_caveats(results: xr.Dataset) -> list[str]:
     text = "The ceiling is itself an estimate, so r / ceiling scatters and can exceed 1"
     low = low_ceiling(results)
     if np.isfinite(low):
-        text += f"; voxels with a ceiling up to {number(low)} have no ratio, since it would be mostly noise"
+        text += (
+            f"; {neuroids(results)[1]} with a ceiling up to {number(low)} have no ratio, since it would be mostly "
+            "noise"
+        )
     return [*notes, f"{text}."]
 
 
@@ -253,11 +262,12 @@ def _null_caveats(results: xr.Dataset) -> list[str]:
     smallest = 1 / (draws.size + 1)
     passed = significant(results, layer)
     if passed is not None and smallest > ALPHA / passed.size:
+        one, many = neuroids(results)
         needed = int(np.ceil(round(smallest / ALPHA * passed.size, 6)))
         effect = (
-            f"at least {needed:,} of {passed.size:,} voxels have to reach it before any passes"
+            f"at least {needed:,} of {passed.size:,} {many} have to reach it before any passes"
             if needed <= passed.size
-            else "no voxel can pass"
+            else f"no {one} can pass"
         )
         notes.append(
             f"With {draws.size:,} permutations no p-value can be below {smallest:.2g}, so that {effect} a "
@@ -272,8 +282,9 @@ def _penalty_caveats(results: xr.Dataset) -> list[str]:
     flagged = [share.layer for share in penalty_shares(results) if share.at_edge > MANY_AT_EDGE]
     if not flagged:
         return []
+    _, many = neuroids(results)
     return [
-        f"More than {MANY_AT_EDGE:.0%} of voxels and folds chose a penalty at an end of the grid for "
-        f"{', '.join(flagged)}. At the strong end that is what voxels without signal do; at the weak end a "
+        f"More than {MANY_AT_EDGE:.0%} of {many} and folds chose a penalty at an end of the grid for "
+        f"{', '.join(flagged)}. At the strong end that is what {many} without signal do; at the weak end a "
         "wider grid may fit better."
     ]

@@ -22,6 +22,7 @@ ATTRS: dict[str, Any] = {
     "title": "Haxby 2001, half an axial slice",
     "subject": "1",
     "kind": "time_series",
+    "neuroids": "voxels",
     "units": "z-score within run",
     "licence": "CC BY-SA 3.0",
     "citation": "Haxby et al. (2001). Science 293(5539), 2425-2430.",
@@ -102,6 +103,14 @@ def simulate_results(
         "alpha": (
             ("layer", "fold", "neuroid"),
             rng.choice(ALPHAS, (len(names), n_folds, n_voxels), p=[0.02, 0.05, 0.13, 0.3, 0.3, 0.15, 0.05]),
+        ),
+        "alpha_grid": (
+            ("layer", "fold", "penalty"),
+            np.where(
+                (np.array(names) == "selected")[:, None, None],
+                np.nan,
+                np.tile(ALPHAS, (len(names), n_folds, 1)),
+            ),
         ),
         "roi_mask": (("roi", "neuroid"), masks),
         "roi_r": (("layer", "roi"), roi_r),

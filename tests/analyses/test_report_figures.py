@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -196,9 +197,49 @@ def test_whole_volumes_are_drawn_as_slices_and_in_mni_as_glass_brain() -> None:
     slices = brain_map(results, geometry)
     assert sum(bool(ax.images) for ax in slices.axes) == 12
     assert ink(slices) > 0.1
-    glass = brain_map(results, geometry, space="MNI152NLin2009cAsym")
+    mni = replace(geometry, space="MNI152NLin2009cAsym")
+    glass = brain_map(results, mni)
     assert ink(glass) > 0.05
     assert not any(ax.get_title() for ax in glass.axes)
+
+
+def test_a_glass_brain_hides_no_signal_behind_what_was_not_significant() -> None:
+    geometry = replace(whole_brain(3000), space="MNI152")
+    results = simulate_results(n_voxels=3000, n_folds=1, layers=("a",), choose=False, n_excluded=0)
+    passing = geometry.voxel_indices[:, 0] % 3 == 0
+    # Every line through the brain also meets voxels that are farther from zero and mean nothing.
+    results["r"].values[:] = np.where(passing, 0.5, -0.9)
+    results["q_value"].values[:] = np.where(passing, 0.01, 0.9)
+    picture = pixels(brain_map(results, geometry)).astype(int)[:, :1050]  # without the colour bar
+    assert ((picture[..., 0] - picture[..., 2]) > 60).mean() > 0.02
+    assert ((picture[..., 2] - picture[..., 0]) > 60).mean() < 1e-3
+    untested = pixels(brain_map(results.drop_vars("q_value"), geometry)).astype(int)[:, :1050]
+    assert ((untested[..., 2] - untested[..., 0]) > 60).mean() > 0.02
+
+
+def test_ratios_far_below_zero_hide_none_that_are_good() -> None:
+    geometry = replace(whole_brain(3000), space="MNI152")
+    results = simulate_results(n_voxels=3000, n_folds=1, layers=("a",), choose=False, n_excluded=0)
+    good = geometry.voxel_indices[:, 0] % 3 == 0
+    results["r_normalized"].values[:] = np.where(good, 0.95, -7.0)
+    picture = pixels(brain_map(results.drop_vars("q_value"), geometry, "r_normalized")).astype(int)[:, :1050]
+    yellow = (picture[..., 0] > 180) & (picture[..., 1] > 180) & (picture[..., 2] < 80)
+    assert yellow.mean() > 0.02
+
+
+def test_a_vertex_without_a_value_makes_no_hole() -> None:
+    geometry = back_of_fsaverage(n_each=2500)
+    results = simulate_results(n_voxels=5000, n_folds=1, layers=("a",), choose=False, n_excluded=0)
+    results["r_normalized"].values[:] = 0.95
+    whole = pixels(brain_map(results, geometry, "r_normalized")).astype(int)
+    results["r_normalized"].values[:, np.random.default_rng(0).choice(5000, 250, replace=False)] = np.nan
+    sparse = pixels(brain_map(results, geometry, "r_normalized")).astype(int)
+
+    def yellow(picture: np.ndarray) -> float:
+        return float(((picture[..., 0] > 180) & (picture[..., 2] < 80)).mean())
+
+    # One vertex of twenty is in three triangles of twenty; all but those with two such corners stay.
+    assert yellow(sparse) > 0.97 * yellow(whole)
 
 
 @pytest.mark.parametrize("n_vertices", [10_242, 163_842])

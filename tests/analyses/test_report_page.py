@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from PIL import Image
 from analyses.experiments.run_folder import PREDICTIONS, RESULTS
 from analyses.geometry import SurfaceGeometry
 from analyses.report import write_report
-from analyses.report.html import flatten, with_penalty_grid
+from analyses.report.html import flatten
 from analyses.report.words import VERDICTS
 from tests.analyses.geometries import half_slice
+from tests.analyses.page import Page
 from tests.analyses.run_folder import (
     ATTRS,
     PROVENANCE,
@@ -42,29 +42,6 @@ ALL_FIGURES = {
     "selected_layers",
 }
 HOSTILE = '<script>alert("x")</script>'
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.headings: list[int] = []
-        self.feed(text)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag in ("h1", "h2", "h3"):
-            self.headings.append(int(tag[1]))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def page_of(folder: Path) -> Page:
@@ -277,18 +254,6 @@ def test_corrupt_files_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=name.replace(".", r"\.")):
         write_report(folder)
     assert not (folder / "report.html").exists()
-
-
-def test_penalty_grid_of_the_configuration_is_used_unless_the_run_has_its_own(tmp_path: Path) -> None:
-    from analyses.experiments.config import read_config
-
-    results = simulate_results(n_voxels=20)
-    config = read_config(write_run_folder(tmp_path, results) / "config.json")
-    grid = with_penalty_grid(results, config)["alpha_grid"]
-    assert grid.dims == ("layer", "fold", "penalty")
-    np.testing.assert_allclose(grid.values[0, 0], config.alphas)
-    own = results.assign(alpha_grid=grid[..., :3])
-    assert with_penalty_grid(own, config)["alpha_grid"].sizes["penalty"] == 3
 
 
 @pytest.mark.parametrize(
