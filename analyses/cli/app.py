@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -47,7 +47,8 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends with a message and exit status 2, Ctrl-C with 130."""
-    console = Console(stderr=True, highlight=False)
+    # Without emoji, since ":100:" in a penalty grid or a path is no picture; unwrapped, since paths are copied.
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     try:
         app(arguments)
     except SystemExit as ended:
@@ -64,9 +65,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _describe(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
-            for problem in error.errors()
-        )
+        return "; ".join(_describe_problem(dict(problem)) for problem in error.errors())
     # str() of a KeyError quotes its message; the argument itself does not.
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def _describe_problem(problem: dict[str, Any]) -> str:
+    if problem["type"] == "value_error":  # a check of this package, whose message says all
+        return str(problem["ctx"]["error"])
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"

@@ -105,9 +105,7 @@ def fit(
         "weights": weights,
         "layers": None if layers is None else [layer.strip() for layer in layers.split(",")],
         "reduction": reduction,
-        "image_size_px": image_size
-        if image_size in (None, "native")
-        else _whole_numbers("--image-size", image_size)[0],
+        "image_size_px": image_size if image_size in (None, "native") else _side(image_size),
     }
     of_space = {key: value for key, value in of_space.items() if value is not None}
     spaces: list[dict[str, Any]] = [{"backbone": name} | of_space for name in backbone or []]
@@ -122,7 +120,7 @@ def fit(
             raise ValueError(
                 "--backbone is missing: name one, such as efficientnet_lite0, minilm, pixels or onehot"
             )
-        base = {"dataset": dataset if dataset is not None else str(data)}
+        base = {"dataset": dataset if data is None else _own_folder(data)}
     if spaces:
         chosen["spaces"] = spaces
     _run(configs.EncodingConfig.model_validate(base | chosen), out, resume=resume)
@@ -152,6 +150,28 @@ def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
         raise ValueError(f"{option}: {text!r} is no comma-separated list of whole numbers") from error
 
 
+def _side(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(
+            f"--image-size: {text!r} is neither 'native' nor one whole number, the side in pixels"
+        ) from error
+
+
+def _own_folder(data: Path) -> str:
+    """Write a folder so that it cannot be taken for a dataset of the same name."""
+    from analyses.datasets import list_datasets
+
+    if not data.is_dir():
+        what = "is a file" if data.exists() else "does not exist"
+        raise NotADirectoryError(
+            f"--data: {data} {what}; give the folder that holds responses and stimuli (docs/your-own-data.md). A"
+            " dataset that comes by name is given with --dataset"
+        )
+    return f"./{data}" if str(data) in {info.name for info in list_datasets()} else str(data)
+
+
 def _run(config: object, out: Path, *, resume: bool) -> None:
     from analyses.experiments.config import EncodingConfig
     from analyses.experiments.encoding import run_encoding
@@ -159,6 +179,5 @@ def _run(config: object, out: Path, *, resume: bool) -> None:
 
     assert isinstance(config, EncodingConfig)
     results = run_encoding(config, out, resume=resume)
-    console = Console()
-    console.print(summarize(results), markup=False)
-    console.print(f"Report: {out / 'report.html'}", markup=False)
+    Console(emoji=False, highlight=False).print(summarize(results), markup=False)
+    typer.echo(f"Report: {out / 'report.html'}")

@@ -45,8 +45,14 @@ def _table(*columns: str) -> Table:
 def _backbones(pattern: str | None) -> Table:
     from encoders import list_backbones
 
+    names = list_backbones(pattern) if pattern else list_backbones()
+    if not names:
+        raise KeyError(
+            f"no backbone matches {pattern!r}; names begin with their family, as in 'torchvision/resnet*'"
+            f" (families: {', '.join(list_backbones())})"
+        )
     table = _table("backbone")
-    for name in list_backbones(pattern) if pattern else list_backbones():
+    for name in names:
         table.add_row(name)
     return table
 

@@ -20,8 +20,12 @@ def predict(
     from analyses.experiments.run_folder import write_netcdf
     from stimuli import StimulusSet
 
-    predicted = predict_run(run, StimulusSet.from_folder(stimuli))
     path = out or run / "predicted.nc"
+    if out is not None and out.exists() and out.resolve().is_relative_to(run.resolve()):
+        raise FileExistsError(
+            f"--out: {out} is a file of the run; name another, or leave it out for predicted.nc"
+        )
+    predicted = predict_run(run, StimulusSet.from_folder(stimuli))
     write_netcdf(predicted.to_dataset(), path)
     typer.echo(f"{path}: {' x '.join(f'{size} {name}' for name, size in predicted.sizes.items())}")
 

@@ -117,7 +117,8 @@ def load_dataset(name_or_folder: str | Path, subject: str | None = None, **optio
     Parameters
     ----------
     name_or_folder : str or Path
-        A name from `list_datasets`, or a folder in the layout that ``docs/your-own-data.md`` describes.
+        A name from `list_datasets`, or a folder in the layout that ``docs/your-own-data.md`` describes. A
+        `Path` is always a folder, also where it is called like a data set.
     subject : str, optional
         One of ``info.subjects``; the first by default.
     **options
@@ -138,7 +139,7 @@ def load_dataset(name_or_folder: str | Path, subject: str | None = None, **optio
         If files are missing and cannot be downloaded.
     """
     name = str(name_or_folder)
-    if name not in _ENTRIES:
+    if isinstance(name_or_folder, Path) or name not in _ENTRIES:
         folder = Path(name_or_folder)
         if folder.is_dir():
             from analyses.datasets.own_folder import load_own_folder

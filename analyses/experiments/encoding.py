@@ -17,6 +17,7 @@ from analyses.datasets import Dataset, load_dataset
 from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design, check_inner_folds, compact_features, make_design
 from analyses.experiments.evaluation import evaluation_units
+from analyses.experiments.finished import read_finished
 from analyses.experiments.fitting import (
     SELECTED,
     SpaceFeatures,
@@ -31,7 +32,6 @@ from analyses.experiments.run_folder import (
     PREDICTIONS,
     RESULTS,
     claim_run_folder,
-    read_netcdf,
     write_netcdf,
 )
 from analyses.provenance import collect_provenance, write_provenance
@@ -99,8 +99,9 @@ def run_encoding(
     units = evaluation_units(dataset, design, block_lag_volumes=config.block_lag_volumes)
     dataset.stimuli.verify()
     claim_run_folder(out, config, resume=resume)
-    if (out / RESULTS).exists():
-        return _finish(out, read_netcdf(out / RESULTS))
+    results = read_finished(out, dataset, design, opened.values())
+    if results is not None:
+        return _finish(out, results)
 
     features = extract_spaces(config, opened, dataset.stimuli, store=out / "features", progress=progress)
     _check_features(features.matrices)
@@ -236,6 +237,7 @@ def _write_encoder(
     space, layer = features.sources[label]
     backbone = features.backbones.get(space.name)
     whole = clone(encoder).fit(design.matrix(features.matrices[label]), design.Y, groups=design.groups)
+    shutil.rmtree(out / "encoder", ignore_errors=True)  # what is left of a damaged one
     save_encoder(
         whole,
         out / "encoder",

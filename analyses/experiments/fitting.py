@@ -114,7 +114,7 @@ def open_backbones(
             continue
         backbone = open_backbone(space, config, given)
         if not (stimuli.has_images if backbone.modality == "image" else stimuli.has_texts):
-            has = "texts" if stimuli.has_texts else "images"
+            has = "texts" if stimuli.has_texts else "images" if stimuli.has_images else "names alone"
             raise ValueError(
                 f"{space.backbone} takes {backbone.modality}s, and the stimuli of {config.dataset} are {has}; choose a"
                 " backbone for them (cogmodels list backbones)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -154,8 +155,10 @@ def compute_null(
         permuted = _refit(design, features, encoder, shown, with_selected=SELECTED in predictions)
         return np.stack([correlation_score(measured, permuted[label][tested]) for label in labels])
 
+    made_of = _fitted_to(design, features) if kind == "refit" else ""
+
     def finished(number: int) -> np.ndarray:
-        key = f"null/{kind}/{number}/{hash_array(drawn[number])}"
+        key = f"null/{kind}/{number}/{hash_array(design.stimulus_index[drawn[number]])}/{made_of}"
         piece = checkpoint.load(key) if kind == "refit" else None
         if piece is None:
             piece = {"r": score(drawn[number]).astype(np.float32)}
@@ -170,6 +173,17 @@ def compute_null(
             if progress is not None:
                 progress(number + 1, len(drawn), "null")
     return Null(r, kind, units)
+
+
+def _fitted_to(design: Design, features: Mapping[str, np.ndarray]) -> str:
+    """Hash what a permutation is fitted to beside the responses.
+
+    Stimuli or weights may be exchanged between a kill and `resume`: scores of the old ones must not mix with the new.
+    """
+    parts = [f"{label}={hash_array(matrix)}" for label, matrix in features.items()]
+    rows = [design.runs, design.groups, *(side for fold in design.folds for side in fold)]
+    parts += ["none" if row is None else hash_array(row) for row in rows]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 @contextmanager

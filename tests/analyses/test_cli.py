@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 
 from analyses.cli import main
 from analyses.cli.fit import parse_alphas
+from analyses.datasets import load_dataset
 
 
 def cogmodels(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -29,7 +31,7 @@ def cogmodels(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedP
     )
 
 
-def make_own_folder(folder: Path, n_stimuli: int = 40, n_voxels: int = 8) -> Path:
+def make_own_folder(folder: Path, n_stimuli: int = 80, n_voxels: int = 8) -> Path:
     generator = np.random.default_rng(0)
     (folder / "stimuli").mkdir(parents=True)
     images = generator.integers(0, 256, (n_stimuli, 8, 8, 3), dtype=np.uint8)
@@ -39,16 +41,22 @@ def make_own_folder(folder: Path, n_stimuli: int = 40, n_voxels: int = 8) -> Pat
     responses = (pixels - 0.5) @ generator.standard_normal((pixels.shape[1], n_voxels))
     responses += 0.3 * generator.standard_normal(responses.shape)
     np.save(folder / "responses.npy", responses.astype(np.float32))
-    rows = "\n".join(f"s{number:02},{number % 4}" for number in range(n_stimuli))
+    rows = "\n".join(f"s{number:02},{number % 8}" for number in range(n_stimuli))
     (folder / "trials.csv").write_text(f"stimulus_id,run\n{rows}\n")
     return folder
+
+
+def main_ends_well(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 0
 
 
 @pytest.fixture(scope="module")
 def own_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("cli")
     data = make_own_folder(root / "data")
-    quick = ("--permutations", "19", "--bootstraps", "20", "--alphas", "0.1:100:4", "--folds", "4")
+    quick = ("--permutations", "19", "--bootstraps", "20", "--alphas", "0.1:100:4")
     done = cogmodels("fit", "--data", str(data), "--backbone", "pixels", *quick, "--out", str(root / "run"))
     assert done.returncode == 0, done.stderr
     assert "Held-out r" in done.stdout
@@ -63,7 +71,7 @@ def test_fit_predict_and_report_on_ones_own_folder(own_run: tuple[Path, Path]) -
     done = cogmodels("predict", str(run), "--stimuli", str(data / "stimuli"))
     assert done.returncode == 0, done.stderr
     with xr.open_dataset(run / "predicted.nc", engine="h5netcdf") as predicted:
-        assert predicted["predicted"].shape == (40, 8)
+        assert predicted["predicted"].shape == (80, 8)
         # The encoder was fitted to these images, so that it follows what was measured.
         measured = np.load(data / "responses.npy")
         assert np.corrcoef(predicted["predicted"].values[:, 0], measured[:, 0])[0, 1] > 0.8
@@ -103,7 +111,16 @@ def test_second_fit_into_the_same_folder_is_refused(own_run: tuple[Path, Path]) 
             ),
             "demo",
         ),
-        (("--data", "nowhere", "--backbone", "pixels"), "nowhere"),
+        (("--data", "nowhere", "--backbone", "pixels"), "--data: nowhere does not exist"),
+        (("--data", "digits69", "--backbone", "pixels"), "--data: digits69 does not exist"),
+        (("--data", "README.md", "--backbone", "pixels"), "--data: README.md is a file"),
+        (("--dataset", "haxby-slice", "--backbone", "onehot", "--alphas", "1:100:x"), "'1:100:x' is neither"),
+        (("--dataset", "haxby-slice", "--backbone", "onehot", "--alphas", "0"), "cogmodels: alphas must be"),
+        (("--dataset", "haxby-slice", "--backbone", "pixels", "--image-size", "64,64"), "one whole number"),
+        (
+            ("--dataset", "haxby-slice", "--backbone", "onehot", "--backbone", "onehot"),
+            "cogmodels: spaces need",
+        ),
     ],
 )
 def test_bad_arguments_end_with_one_clear_message(
@@ -135,6 +152,60 @@ def test_what_there_is_can_be_asked(
         main(list(arguments))
     assert ended.value.code == 0
     assert expected in capsys.readouterr().out
+
+
+def test_names_that_match_nothing_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["list", "backbones", "resnet1*"])
+    assert ended.value.code == 2
+    assert "torchvision/resnet*" in capsys.readouterr().err
+
+
+def test_own_folder_called_like_a_dataset_is_the_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_own_folder(tmp_path / "simulated", n_voxels=3)
+    monkeypatch.chdir(tmp_path)
+    assert load_dataset(Path("simulated")).n_neuroids == 3
+    quick = ("--permutations", "1", "--bootstraps", "5", "--alphas", "1", "--folds", "2")
+    main_ends_well("fit", "--data", "simulated", "--backbone", "onehot", *quick, "--out", "run")
+    with xr.open_dataset("run/results.nc", engine="h5netcdf") as results:
+        assert results.sizes["neuroid"] == 3
+
+
+def test_predictions_do_not_replace_a_file_of_the_run(
+    own_run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = own_run
+    before = (run / "results.nc").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(run), "--stimuli", str(data / "stimuli"), "--out", str(run / "results.nc")])
+    assert ended.value.code == 2
+    assert "file of the run" in capsys.readouterr().err
+    assert (run / "results.nc").read_bytes() == before
+    main_ends_well("predict", str(run), "--stimuli", str(data / "stimuli"), "--out", str(tmp_path / "new.nc"))
+    assert (tmp_path / "new.nc").exists()
+
+
+def test_stimuli_without_images_or_texts_are_not_called_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(make_own_folder(tmp_path / "data") / "stimuli")
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "fit",
+                "--data",
+                str(tmp_path / "data"),
+                "--backbone",
+                "pixels",
+                "--folds",
+                "4",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+    assert "are names alone" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
