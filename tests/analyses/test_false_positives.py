@@ -39,7 +39,7 @@ def stimuli(n_stimuli: int, generator: Generator) -> StimulusSet:
     return StimulusSet(ids, texts=ids, attributes={"half": halves, "quarter": quarters})
 
 
-def drifting(lengths: list[int], n_voxels: int, generator: Generator, rho: float = 0.8) -> np.ndarray:
+def drifting(lengths: list[int], n_voxels: int, generator: Generator, rho: float = 0.9) -> np.ndarray:
     """AR(1) noise, each run on its own: (sum of lengths, n_voxels)."""
     white = [generator.standard_normal((50 + length, n_voxels)) for length in lengths]
     return np.concatenate([lfilter([1], [1, -rho], noise, axis=0)[50:] for noise in white])
@@ -51,7 +51,7 @@ def blocks(generator: Generator) -> Dataset:
     for _ in range(3):
         shown += [-1] * 2
         for category in generator.permutation(4):
-            shown += [category] * 4 + [-1] * 2
+            shown += [category] * 6 + [-1] * 2
     runs = np.repeat(np.arange(3), len(shown) // 3)
     noise = drifting([len(shown) // 3] * 3, N_VOXELS, generator)
     shown_set = stimuli(4, generator)
@@ -61,11 +61,11 @@ def blocks(generator: Generator) -> Dataset:
 
 
 def repeated_trials(generator: Generator) -> Dataset:
-    """Each of 24 stimuli twice, with a response of its own that no feature explains."""
-    shown = np.concatenate([generator.permutation(24) for _ in range(2)])
-    own = generator.standard_normal((24, N_VOXELS))
-    noise = own[shown] + generator.standard_normal((48, N_VOXELS))
-    shown_set = stimuli(24, generator)
+    """Each of 20 stimuli three times, with a strong response of its own that no feature explains."""
+    shown = np.concatenate([generator.permutation(20) for _ in range(3)])
+    own = 2 * generator.standard_normal((20, N_VOXELS))
+    noise = own[shown] + generator.standard_normal((60, N_VOXELS))
+    shown_set = stimuli(20, generator)
     responses = make_responses(noise.astype(np.float32), shown_set.stimulus_ids[shown])
     return Dataset(small_info("repeated"), "1", shown_set, responses, "trials")
 
@@ -169,11 +169,9 @@ def assert_nominal(scenario: str, n_runs: int, first_seed: int = 0) -> None:
     lowest, highest = binom.interval(1 - 0.01 / 9, n_runs, LEVEL)
     for name, rejected in (("one voxel", single), ("largest of voxels", family), ("mean of voxels", mean)):
         counts = np.sum(rejected, axis=0)
-        print(scenario, name, counts, (lowest, highest))
         assert ((counts >= lowest) & (counts <= highest)).all(), (name, counts, (lowest, highest))
     # All voxels of a run share its stimuli, so that runs are the independent draws.
     rate, error = np.mean(share, axis=0), np.std(share, axis=0, ddof=1) / np.sqrt(n_runs)
-    print(scenario, rate, error)
     assert (np.abs(rate - LEVEL) < 3.5 * error).all(), (rate, error)
 
 

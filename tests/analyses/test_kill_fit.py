@@ -171,12 +171,12 @@ def test_twenty_random_kills_change_no_bit(
 
 
 @pytest.mark.slow
-def test_kill_at_each_file_keeps_what_was_finished(
+def test_kill_at_every_third_file_keeps_what_was_finished(
     worker: Worker, data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
     n_files = finish(worker, data, tmp_path / "whole")
     left = []
-    for kill_at in range(1, n_files + 1):
+    for kill_at in [*range(1, n_files, 3), n_files]:
         run = tmp_path / str(kill_at)
         worker.start(data, run, kill_at=kill_at)
         assert worker.wait() == (-signal.SIGKILL, 0)
