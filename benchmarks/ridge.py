@@ -3,12 +3,14 @@
 Run ``python -m benchmarks.ridge`` (``--quick`` for a first look, ``--device cuda`` on a GPU, where seconds are those
 of the clock). Contestants take turns, each fit in a process of its own, on one thread, in float32, with 20 penalties
 and the same 5 folds; a ratio compares medians of the rounds. Peak memory is what the resident set grows by during the
-fit, with the data loaded and the libraries warm (read from /proc, so on Linux only). Prints Markdown and writes ``benchmarks/results/ridge.json``.
+fit, with the data loaded and the libraries warm (read from /proc, so on Linux only). Prints Markdown and writes
+``benchmarks/results/ridge.json``.
 
 The features have the spectrum of natural images in deep and cortical codes, variances falling as 1 / rank (Stringer et
 al. 2019, Nature 571), or a flat one (``--spectrum flat``). A third of the voxels is noise, the others are explained to
-2-80 % by planted weights. Penalties run from 1e-4 to 1e3 mean eigenvalues. Where two programs choose differently,
-float64 tells how much held-out R2 lies between the choices: float32 rounding decides among nearly equal penalties.
+2-80 % by planted weights. Penalties run from 1e-3 mean eigenvalues (``--lowest``; with 1e-4 a steep spectrum needs
+folds decomposed in float64) to 1e3. Where two programs choose differently, float64 tells how much held-out R2 lies
+between the choices: float32 rounding decides among nearly equal penalties.
 
 Data are read and weights written once, in milliseconds; the time goes into products (counted below) and into six
 eigendecompositions, so the products' share of the machine's rate is the room that is left.
@@ -49,7 +51,9 @@ QUICK: dict[tuple[int, int, int], tuple[list[str], float]] = {
 }
 
 
-def simulate(n: int, p: int, v: int, spectrum: str, n_test: int = 1000) -> dict[str, np.ndarray]:
+def simulate(
+    n: int, p: int, v: int, spectrum: str, lowest: float, n_test: int = 1000
+) -> dict[str, np.ndarray]:
     """Return features and responses for fitting and for testing, and the penalties."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n + n_test, p), dtype=np.float32)
@@ -65,7 +69,7 @@ def simulate(n: int, p: int, v: int, spectrum: str, n_test: int = 1000) -> dict[
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
     Y = signal / signal.std(0) * np.sqrt(explained) + noise * np.sqrt(1 - explained)
     mean_eigenvalue = n * float(X[:n].var(0).sum()) / min(n, p)
-    alphas = (np.logspace(-4, 3, N_ALPHAS) * mean_eigenvalue).astype(np.float32)
+    alphas = (np.geomspace(lowest, 1e3, N_ALPHAS) * mean_eigenvalue).astype(np.float32)
     return {"X": X[:n], "Y": Y[:n], "X_test": X[n:], "Y_test": Y[n:], "alphas": alphas}
 
 
@@ -92,7 +96,7 @@ def fit(
         else:
             model = KernelRidgeCV(alphas=alphas, cv=N_FOLDS, fit_intercept=True, kernel="linear").fit(x, y)
             coef = model.get_primal_coef()
-        return tuple(backend.to_numpy(a) for a in (model.best_alphas_, coef, model.intercept_))  # type: ignore
+        return tuple(backend.to_numpy(a) for a in (model.best_alphas_, coef, model.intercept_))
     from sklearn.linear_model import RidgeCV as SklearnRidgeCV
 
     options = {"cv": N_FOLDS} if name == KFOLD else {"alpha_per_target": True}
@@ -115,10 +119,14 @@ def run_child(name: str, data: Path, out: Path, device: str) -> None:
     torch.set_num_threads(1)
     X, Y, alphas = (np.load(data / f"{key}.npy") for key in ("X", "Y", "alphas"))
     rng = np.random.default_rng(0)
-    warm = [
-        rng.standard_normal((60, size), dtype=np.float32) for size in ((30, 80)[X.shape[1] > X.shape[0]], 20)
-    ]
-    fit(name, *warm, alphas, device)
+    small = (60, 80 if X.shape[1] > X.shape[0] else 30)
+    fit(
+        name,
+        rng.standard_normal(small, dtype=np.float32),
+        rng.standard_normal((60, 20), dtype=np.float32),
+        alphas,
+        device,
+    )
     clock: Callable[[], float] = time.perf_counter if device == "cuda" else time.process_time
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = resident_mib("VmRSS")
@@ -193,7 +201,7 @@ def compare(data: Path, ours: Path, theirs: Path) -> dict[str, float]:
     same = index[0] == index[1]
     gap, ours_best, theirs_best = 0.0, 0, 0
     if not same.all():
-        scores = solve_ridge_cv(X, Y[:, ~same], alphas, N_FOLDS, dtype="float64").cv_scores_
+        scores: Any = solve_ridge_cv(X, Y[:, ~same], alphas, N_FOLDS, dtype="float64").cv_scores_
         pick = [np.take_along_axis(scores, i[~same][None], 0)[0] for i in index]
         gap = float(np.abs(pick[1] - pick[0]).max())
         ours_best, theirs_best = (int((values == scores.max(0)).sum()) for values in pick)
@@ -223,6 +231,7 @@ def run_shape(
     target: float,
     rounds: int,
     spectrum: str,
+    lowest: float,
     device: str,
     rate: float,
 ) -> dict[str, Any]:
@@ -230,7 +239,7 @@ def run_shape(
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
-        for key, values in simulate(*shape, spectrum).items():
+        for key, values in simulate(*shape, spectrum, lowest).items():
             np.save(data / f"{key}.npy", values)
         out = {name: data / f"{number}.npz" for number, name in enumerate(names)}
         for _ in range(rounds):
@@ -246,7 +255,8 @@ def run_shape(
     operations = count_operations(*shape)
     share = operations / seconds[OURS] / rate
     unit = "seconds" if device == "cuda" else "CPU seconds"
-    print(f"\n### {' x '.join(map(str, shape))} (samples x features x voxels), {spectrum} spectrum\n")
+    title = " x ".join(map(str, shape))
+    print(f"\n### {title} (samples x features x voxels), {spectrum} spectrum, penalties from {lowest:g}\n")
     print(f"| program | {unit} | RidgeCV takes | peak MiB | held-out r |\n|---|---|---|---|---|")
     for name in names:
         ratio = seconds[HIMALAYA] / seconds[name]
@@ -269,6 +279,7 @@ def run_shape(
     return {
         "shape": shape,
         "spectrum": spectrum,
+        "lowest_penalty_in_mean_eigenvalues": lowest,
         "runs": runs,
         "median_seconds": seconds,
         "median_peak_mib": peaks,
@@ -285,8 +296,12 @@ def main() -> None:
         description="Ridge with cross-validation beside himalaya and scikit-learn."
     )
     parser.add_argument("--quick", action="store_true", help="one small shape, one round")
+    parser.add_argument(
+        "--shape", choices=["x".join(map(str, shape)) for shape in SHAPES], help="this shape only"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--spectrum", choices=("steep", "flat"), default="steep")
+    parser.add_argument("--lowest", type=float, default=1e-3, help="smallest penalty in mean eigenvalues")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--child", nargs=3, metavar=("NAME", "DATA", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -301,8 +316,9 @@ def main() -> None:
         f"Ridge, {N_ALPHAS} penalties, {N_FOLDS} folds, float32, one thread, {platform.processor() or 'CPU'}"
     )
     results = [
-        run_shape(shape, names, target, rounds, options.spectrum, options.device, rate)
+        run_shape(shape, names, target, rounds, options.spectrum, options.lowest, options.device, rate)
         for shape, (names, target) in shapes.items()
+        if options.shape in (None, "x".join(map(str, shape)))
     ]
     RESULTS.parent.mkdir(exist_ok=True)
     write_json(RESULTS, {"device": options.device, "matmul_flops": rate, "results": results})

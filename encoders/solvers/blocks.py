@@ -2,7 +2,8 @@
 
 Every fold is a set of training blocks and one test block. Sums over a training fold are put together from its
 own blocks (the pairwise moments of Chan, Golub & LeVeque 1983), never by subtracting the test block from the
-whole: nothing cancels in float32, and not even a rounding error of a fitted fold depends on its test rows.
+whole: nothing cancels in float32, and not even a rounding error of a fitted fold depends on its test rows (these
+have a say only in whether folds are diagonalised in float32 or float64, see `forms.fold_precision`).
 """
 
 from collections.abc import Sequence
@@ -122,7 +123,7 @@ def take_rows(values: Tensor, rows: np.ndarray) -> Tensor:
     return values[torch.from_numpy(rows).to(values.device)]
 
 
-def sums_without_each(parts: list[Tensor], slab: int = 2**18) -> Tensor:
+def sums_without_each(parts: list[Tensor], slab: int = 2**15) -> Tensor:
     """Replace each part by the sum of all the others, in place, and return the sum of all.
 
     A product with a matrix of zeros and ones: nothing is subtracted, and what is left out is multiplied by zero.

@@ -19,8 +19,8 @@ from torch import Tensor
 from encoders.solvers.blocks import Blocks, sums_without_each
 
 # Float32 decomposes folds whose penalties are all at least this share of the largest eigenvalue: held-out errors
-# then differ from those in float64 by less than 1 % at the smallest penalty, and by far less at those chosen.
-FLOAT32_SHARE = 1e-5
+# then differ from those in float64 by some 1 % at the smallest penalty, and in inverse proportion less at others.
+FLOAT32_SHARE = 5e-6
 
 # Eigenvalues under this many units of rounding of the largest are rounding error.
 NULL_UNITS = {torch.float32: 4, torch.float64: 64}
@@ -88,15 +88,15 @@ class FoldTargets:
     offset: Tensor
 
 
-def fold_precision(x: Blocks, smallest_alpha: float) -> torch.dtype:
-    """Choose the precision in which folds are diagonalised, from a bound on the largest eigenvalue of X'X."""
+def fold_precision(x: Blocks, smallest_alpha: float, fit_intercept: bool) -> torch.dtype:
+    """Choose the precision in which folds are diagonalised, by the largest eigenvalue of X'X."""
     if x.rows.dtype == torch.float64:
         return torch.float64
     vector = x.rows[torch.linalg.vector_norm(x.rows, dim=1).argmax()].clone()
     for _ in range(8):  # power iteration
         vector /= torch.linalg.vector_norm(vector).clamp_min(torch.finfo(vector.dtype).tiny)
         vector = x.rows.T @ (x.rows @ vector)
-    _, offsets = x.offsets(None, True)
+    _, offsets = x.offsets(None, fit_intercept)
     largest = torch.linalg.vector_norm(vector).double() + (x.sizes * offsets.square().sum(1)).sum()
     return torch.float32 if smallest_alpha >= FLOAT32_SHARE * float(largest) else torch.float64
 

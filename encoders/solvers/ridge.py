@@ -5,6 +5,7 @@ eigendecomposition a fold, one matrix product a penalty, one refit. `blocks` say
 `forms` what primal and dual share, `search` how penalties are scored.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,10 +36,10 @@ Search = Literal["full", "interpolate"]
 Score = Literal["r2", "correlation"]
 
 # Error allowed to predictions at penalties between those evaluated, as a share of their size.
-TOLERANCES = {"full": 0.0, "interpolate": 1e-3}
+TOLERANCES = {"full": 0.0, "interpolate": 3e-4}
 
 # Bytes that the arrays of one chunk of voxels may take, unless target_chunk says otherwise.
-CHUNK_BYTES = 64 * 2**20
+CHUNK_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def solve_ridge_cv(
         than rows in a training fold.
     search : {"full", "interpolate"}
         "full" computes held-out predictions at every penalty. "interpolate" computes them at as few penalties as
-        give those at the others to within a thousandth of their size (see `search.skeleton`), or at all of them
+        give those at the others to within 3e-4 of their size (see `search.skeleton`), or at all of them
         where that saves less than a third.
     score : {"r2", "correlation"}
         "r2" is 1 - (mean squared held-out error) / (that of the mean of the training fold), both averaged over the
@@ -125,7 +126,7 @@ def solve_ridge_cv(
         Precision of data and products; None takes the wider of X and Y. Where a small penalty needs it, matrices
         are diagonalised in float64 all the same.
     target_chunk : int, optional
-        Voxels worked on at once. By default as many as 64 MiB of working arrays serve.
+        Voxels worked on at once. By default as many as 32 MiB of working arrays serve.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def solve_ridge_cv(
     refit_here = len(layouts) == 1 and layouts[0].complete
     for layout in layouts:
         form = fit.form(form_name, layout)
-        precision = fold_precision(form.x, float(grid.min()))
+        precision = fold_precision(form.x, float(grid.min()), fit_intercept)
         systems, spectrum = form.diagonalize(layout.tests, refit_here, precision)
         searches = {k: FoldSearch(systems[k], penalties, TOLERANCES[search]) for k in systems}
         for part, blocks in fit.chunks(layout):
@@ -273,7 +274,8 @@ class _Fit:
         step = self.target_chunk
         if step is None:
             columns = 2 * len(layout.row_sets) * min(self.x.shape) + 2 * self.n_samples
-            step = max(128, CHUNK_BYTES // (columns * self.coef.element_size()))
+            most = max(128, CHUNK_BYTES // (columns * self.coef.element_size()))
+            step = math.ceil(self.n_voxels / math.ceil(self.n_voxels / most))  # chunks of equal size
         for start in range(0, self.n_voxels, step):
             part = slice(start, min(start + step, self.n_voxels))
             yield part, Blocks(self.y[:, part], layout.row_sets, self.device, self.dtype)

@@ -85,6 +85,15 @@ def test_the_shapes_cover_triangle_and_rectangle():
     assert tall != set(SHAPES)
 
 
+@pytest.mark.parametrize("solver", ["primal", "dual"])
+def test_leave_one_out_has_r2_and_no_correlation(solver):
+    X, Y = simulate(25, 6)
+    fit = solve_ridge_cv(X, Y, ALPHAS, 25, solver=solver)
+    np.testing.assert_allclose(fit.cv_scores_, held_out_r2(X, Y, ALPHAS, k_fold(25, 25)), atol=1e-9)
+    blind = solve_ridge_cv(X, Y, ALPHAS, 25, solver=solver, score="correlation")
+    assert (blind.cv_scores_ == 0).all()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("solver", ["primal", "dual"])
 def test_a_given_penalty_agrees_with_scikit_learn(shape, solver):
