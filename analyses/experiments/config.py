@@ -171,7 +171,8 @@ PRESETS: dict[str, EncodingConfig] = {
                 label="MiniLM category names",
             ),
         ),
-        alphas=tuple(float(10.0**k) for k in range(-1, 6)),
+        # Up to where voxels without signal are predicted flat: their choices belong at the strong end.
+        alphas=tuple(float(10.0**k) for k in range(-1, 8)),
         n_permutations=100,
     ),
     # van Gerven, de Lange & Heskes 2010: V1-V3 responses to handwritten sixes and nines.

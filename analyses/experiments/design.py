@@ -166,21 +166,22 @@ def check_inner_folds(design: Design, n_inner: int) -> None:
         When an outer fold trains on fewer samples, or groups, than there are to be inner folds.
     """
     if design.groups is None:
-        sizes, what = [len(train) for train, _ in design.folds], "samples"
+        sizes, what = [len(train) for train, _ in design.folds], "samples only"
     else:
         sizes = [len(np.unique(design.groups[train])) for train, _ in design.folds]
-        what = f"groups ({design.grouping})"
+        what = f"groups only ({design.grouping})"
     fold, fewest = int(np.argmin(sizes)), min(sizes)
     if fewest >= n_inner:
         return
+    what = what if fewest > 1 else what.replace("s only", " only", 1)
     remedy = (
         f"take inner_folds={fewest} or fewer (--inner-folds {fewest})"
         if fewest > 1
         else "give a single penalty (--alphas) and a single layer, which leave nothing to choose"
     )
     raise ValueError(
-        f"inner_folds is {n_inner}, but outer fold {fold} is fitted to {fewest} {what} only, which have to be divided"
-        f" once more to choose penalty and layer; {remedy}"
+        f"inner_folds is {n_inner}, but outer fold {fold} is fitted to {fewest} {what}, to be divided once more"
+        f" to choose penalty and layer; {remedy}"
     )
 
 
@@ -205,6 +206,13 @@ def count_reasons(excluded: np.ndarray) -> str:
     return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)) or "none"
 
 
+def count_shared_stimuli(design: Design) -> int:
+    """Count the stimuli that some outer fold both trains and tests on."""
+    index = design.stimulus_index
+    shared = [np.intersect1d(index[train], index[test]) for train, test in design.folds]
+    return int((np.unique(np.concatenate(shared)) >= 0).sum())
+
+
 def sample_groups(
     config: EncodingConfig, kind: str, index: np.ndarray, runs: np.ndarray | None
 ) -> tuple[np.ndarray | None, str]:
@@ -217,7 +225,7 @@ def sample_groups(
         if runs is None:
             raise ValueError("group_by='run': the dataset names no runs; take 'stimulus' or 'none'")
         return runs, "runs"
-    if choice == "auto" and runs is not None:
+    if choice == "auto" and runs is not None and len(np.unique(runs)) > 1:
         if not repeated:
             return runs, "runs"
         merged = merge_groups(runs, index)
@@ -238,7 +246,7 @@ def outer_folds(
     if config.split == "cv":
         n_folds = config.n_folds
         if n_folds is None and dataset.kind != "time_series":
-            n_folds = 5
+            n_folds = 5 if groups is None else max(2, min(5, len(np.unique(groups))))
         return make_folds(len(index), n_folds, groups=groups, shuffle=config.shuffle, seed=config.seed)
     if dataset.kind == "time_series":
         raise ValueError("split='published': a time series is split by runs; take split='cv'")

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from analyses.geometry import SurfaceGeometry, VolumeGeometry
 from analyses.report import (
@@ -62,6 +63,26 @@ def test_figures_draw_small_and_large_runs(draw: Callable[[xr.Dataset], Figure],
     assert dict(mpl.rcParams) == settings
     assert mpl.get_backend() == backend
     assert all(ax.get_xlabel() or ax.get_ylabel() or figure.get_supxlabel() for ax in figure.axes[:1])
+
+
+def writing(figure: Figure) -> str:
+    """Every word in a figure."""
+    return " ".join(text.get_text() for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("many", ["voxels", "neurons", "vertices"])
+def test_figures_speak_of_what_was_measured(many: str) -> None:
+    drawn = []
+    for options in ({"n_voxels": 40}, {"n_voxels": 40, "layers": MANY_LAYERS, "n_rois": 15, "n_folds": 2}):
+        results = simulate_results(**options)  # type: ignore[arg-type]
+        results.attrs["neuroids"] = many
+        drawn += [draw(results) for draw in RESULT_FIGURES]
+    drawn.append(best_and_worst_voxels(simulate_trials(results).assign_attrs(neuroids=many)))
+    one = {"vertices": "vertex"}.get(many, many[:-1])
+    for figure in drawn:
+        text = writing(figure)
+        assert one in text or many in text
+        assert many == "voxels" or "voxel" not in text
 
 
 def points(ax: Axes) -> dict[str, np.ndarray]:

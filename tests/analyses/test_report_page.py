@@ -207,6 +207,28 @@ def test_the_barest_run_still_has_a_page(tmp_path: Path) -> None:
     assert {path.stem for path in (folder / "figures").iterdir()} == {"score_distribution"}
 
 
+@pytest.mark.parametrize(("many", "one"), [("neurons", "neuron"), ("vertices", "vertex")])
+def test_the_page_speaks_of_what_was_measured(tmp_path: Path, many: str, one: str) -> None:
+    results = simulate_results(n_voxels=60, layers=("a", "b"), n_folds=2, n_excluded=1)
+    results.attrs["neuroids"] = many
+    results["alpha"].values[:] = results["alpha_grid"].values[
+        0, 0, -1
+    ]  # so that the ends of the grid are spoken of
+    predictions = simulate_trials(results).assign_attrs(neuroids=many)
+    page = page_of(write_run_folder(tmp_path, results, predictions))
+    words = " ".join([page.text, *(str(image["alt"]) for image in page.all("img"))])
+    assert "voxel" not in words.lower()
+    for phrase in (
+        f"over 59 {many}",
+        f"{one.capitalize()}-wise encoding models",
+        f"1 {one} was left out",
+        f"Best and worst {many}",
+        f"a penalty per {one}",
+        f"what {many} without signal do",
+    ):
+        assert phrase in page.text, phrase
+
+
 def test_a_run_that_does_not_beat_its_null_says_so(tmp_path: Path) -> None:
     results = simulate_results(n_voxels=60, strength=0.0, choose=False)
     results["r"].values[:] = np.where(np.isfinite(results["r"]), -0.01, np.nan)
