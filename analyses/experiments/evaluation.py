@@ -10,7 +10,14 @@ import numpy as np
 from analyses.datasets import Dataset
 from analyses.experiments.design import Design
 from analyses.noise_ceiling import explainable_variance
+from analyses.statistics.multiple_comparisons import fdr
+from analyses.statistics.repeatability import repeatability_p_values
 from encoders.time_series import average_blocks
+
+CEILING_FLOOR = 0.1
+"""Ceilings (as r) below this give no relative score: the quotient would be mostly noise of the ceiling."""
+CEILING_LEVEL = 0.05
+"""False discovery rate at which repeats count as agreeing."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class EvaluationUnits:
         Share of the units' variance that repeats; NaN where unknown.
     ceiling_source : str
         How the ceiling was found, in words.
+    ceiling_q : ndarray (n_kept,) or None
+        Whether repeats agree beyond chance (q of an F test over stimuli); None where there are no repeats to ask.
     """
 
     name: str
@@ -36,6 +45,22 @@ class EvaluationUnits:
     noise_ceiling_r: np.ndarray
     explainable_variance: np.ndarray
     ceiling_source: str
+    ceiling_q: np.ndarray | None = None
+
+    @property
+    def ceiling_to_divide_by(self) -> np.ndarray:
+        """The ceiling where repeats agree beyond chance, NaN elsewhere (n_kept,)."""
+        if self.ceiling_q is None:
+            return self.noise_ceiling_r
+        return np.where(self.ceiling_q <= CEILING_LEVEL, self.noise_ceiling_r, np.nan)
+
+    @property
+    def ceiling_rule(self) -> str:
+        """Say which voxels get a score relative to their ceiling."""
+        rule = f"ceiling of at least {CEILING_FLOOR}"
+        if self.ceiling_q is None:
+            return rule
+        return f"{rule} and repeats that agree beyond chance (F test over stimuli, q <= {CEILING_LEVEL})"
 
 
 def average_by(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -142,4 +167,6 @@ def _from_repeats(
     source: str,
 ) -> EvaluationUnits:
     variance = explainable_variance(repeats, n_averaged=n_averaged)
-    return EvaluationUnits(name, average, np.sqrt(np.clip(variance, 0, None)), variance, source)
+    ceiling = np.sqrt(np.clip(variance, 0, None))
+    q = fdr(repeatability_p_values(repeats))
+    return EvaluationUnits(name, average, ceiling, variance, source, q)

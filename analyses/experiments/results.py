@@ -10,10 +10,10 @@ import xarray as xr
 
 from analyses.datasets import Dataset
 from analyses.experiments.config import EncodingConfig
-from analyses.experiments.design import Design, count_reasons
-from analyses.experiments.evaluation import EvaluationUnits, resampling_units
+from analyses.experiments.design import Design, count_reasons, count_shared_stimuli
+from analyses.experiments.evaluation import CEILING_FLOOR, EvaluationUnits, resampling_units
 from analyses.experiments.null import Null
-from analyses.metrics.normalization import normalize_r
+from analyses.metrics.normalization import normalize_r, share_of_explainable_variance
 from analyses.statistics.bootstrap import bootstrap_correlation
 from analyses.statistics.multiple_comparisons import fdr
 from encoders.cross_validation import LayerCrossValidation
@@ -37,14 +37,17 @@ def assemble_results(
     measured = design.Y[tested]
     held_out = [values[tested] for values in predictions.values()]
     r = np.stack([correlation_score(measured, values) for values in held_out])
-    evaluated = np.stack(
-        [correlation_score(units.average(design.Y), units.average(values)) for values in predictions.values()]
-    )
+    unit_measured = units.average(design.Y)
+    unit_predicted = [units.average(values) for values in predictions.values()]
+    evaluated = np.stack([correlation_score(unit_measured, values) for values in unit_predicted])
+    evaluated_r2 = np.stack([r2_score(unit_measured, values) for values in unit_predicted])
+    ceiling = units.ceiling_to_divide_by
     per_voxel = {
         "r": r,
         "r2": np.stack([r2_score(measured, values) for values in held_out]),
         "r_evaluated": evaluated,
-        "r_normalized": np.stack([normalize_r(row, units.noise_ceiling_r) for row in evaluated]),
+        "r_normalized": normalize_r(evaluated, ceiling, floor=CEILING_FLOOR),
+        "explained_share": share_of_explainable_variance(evaluated_r2, ceiling**2, floor=CEILING_FLOOR**2),
     }
     if config.within is not None:
         values = dataset.stimuli.attributes[config.within].astype(str).to_numpy()
@@ -61,9 +64,9 @@ def assemble_results(
             "null_r_95": np.percentile(null.r, 95, axis=0),
         }
 
-    def spread(values: np.ndarray) -> np.ndarray:
+    def spread(values: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """Put kept voxels in their places among all of them."""
-        whole = np.full((*values.shape[:-1], len(design.excluded)), np.nan, dtype=np.float32)
+        whole = np.full((*values.shape[:-1], len(design.excluded)), np.nan, dtype=dtype)
         whole[..., design.kept] = values
         return whole
 
@@ -71,6 +74,8 @@ def assemble_results(
         name: (("layer", "neuroid"), spread(values)) for name, values in per_voxel.items()
     }
     variables["noise_ceiling_r"] = (("neuroid",), spread(units.noise_ceiling_r))
+    if units.ceiling_q is not None:
+        variables["ceiling_q"] = (("neuroid",), spread(units.ceiling_q))
     variables["explainable_variance"] = (("neuroid",), spread(units.explainable_variance))
     variables["excluded"] = (("neuroid",), design.excluded)
     variables |= _choices(fitted, spread, with_selected=len(predictions) > len(fitted.layers))
@@ -86,7 +91,7 @@ def assemble_results(
 
 
 def _choices(
-    fitted: LayerCrossValidation, spread: Callable[[np.ndarray], np.ndarray], *, with_selected: bool
+    fitted: LayerCrossValidation, spread: Callable[..., np.ndarray], *, with_selected: bool
 ) -> dict[str, tuple]:
     """What was chosen inside the training folds, and the penalties that there were to choose from."""
     alphas, grid = fitted.alphas, fitted.alpha_grid
@@ -98,7 +103,7 @@ def _choices(
         if grid is not None:
             # Each voxel's grid is that of the layer chosen for it: there is none that holds for all of them.
             grid = np.concatenate([grid, np.full_like(grid[:1], np.nan)])
-    variables["alpha"] = (("layer", "fold", "neuroid"), spread(alphas))
+    variables["alpha"] = (("layer", "fold", "neuroid"), spread(alphas, "float64"))
     if grid is not None:
         variables["alpha_grid"] = (("layer", "fold", "penalty"), grid)
     return variables
@@ -218,6 +223,8 @@ def _attributes(
         "excluded": count_reasons(design.excluded),
         "evaluation_unit": units.name,
         "ceiling_source": units.ceiling_source,
+        "ceiling_rule": units.ceiling_rule,
+        "shared_stimuli": count_shared_stimuli(design),
         "encoder": config.encoder,
         "split": config.split,
         "n_bootstrap": config.n_bootstrap,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from analyses.datasets import Dataset
 from analyses.experiments.config import EncodingConfig, FeatureSpace, preset
-from analyses.experiments.design import compact_features, make_design
+from analyses.experiments.design import compact_features, count_shared_stimuli, make_design
 from analyses.experiments.encoding import run_encoding
 from analyses.experiments.null import draw_permutations
 from analyses.experiments.prediction import predict_run
@@ -246,6 +246,25 @@ def test_repeated_stimuli_stay_together() -> None:
     design = make_design(dataset, config(PIXELS))
     for train, test in design.folds:
         assert not set(design.stimulus_index[train]) & set(design.stimulus_index[test])
+
+
+def test_noise_gets_no_score_relative_to_a_ceiling(tmp_path: Path) -> None:
+    noise = with_values(trials(n_stimuli=48, n_voxels=30), _replace_by_noise)
+    results = run_encoding(config(PIXELS, null="none"), tmp_path / "run", dataset=noise, progress=False)
+    # Ceilings of noise scatter above zero, which is why they are not divided by.
+    assert np.nanmax(results["noise_ceiling_r"].values) > 0.1
+    assert np.isfinite(results["r_normalized"].values).sum() <= 1
+    assert np.isfinite(results["explained_share"].values).sum() <= 1
+
+
+def _replace_by_noise(values: np.ndarray) -> None:
+    values[...] = np.random.default_rng(7).standard_normal(values.shape)
+
+
+def test_stimuli_on_both_sides_of_a_fold_are_counted() -> None:
+    assert count_shared_stimuli(make_design(trials(), config(PIXELS))) == 0
+    assert count_shared_stimuli(make_design(trials(), config(PIXELS, group_by="none"))) == 60
+    assert count_shared_stimuli(make_design(time_series(), config(ONE_HOT))) == 4
 
 
 def test_permutations_keep_blocks_runs_and_onsets() -> None:
