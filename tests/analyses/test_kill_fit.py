@@ -20,6 +20,9 @@ from safetensors.numpy import load_file
 from tests.analyses.test_cli import cogmodels, make_own_folder
 
 N_PERMUTATIONS = 4
+AMID_NULL = (
+    30  # the file of a whole run that the kill comes before: features and folds are done, permutations begun
+)
 # Images through a real network, two layers, three folds and a refitted null: extraction and fit are both worth killing.
 QUICK = (
     *("--backbone", "efficientnet_lite0", "--layers", "blocks.0,blocks.2", "--reduction", "grid:2"),
@@ -147,7 +150,10 @@ def test_kills_change_no_bit(worker: Worker, data: Path, uninterrupted: Path, tm
     worker.start(data, run, kill_at=1)
     assert worker.wait() == (-signal.SIGKILL, 0)
     assert len(list(run.iterdir())) == 1  # what config.json would have been; the folder is still free
-    kill_at_random(worker, data, uninterrupted, tmp_path, kills=2, seed=0, within_s=2)
+    worker.start(data, run, kill_at=AMID_NULL)
+    assert worker.wait() == (-signal.SIGKILL, 0)
+    assert len(list((run / "checkpoints").glob("null*.npz"))) in range(1, N_PERMUTATIONS)
+    kill_at_random(worker, data, uninterrupted, tmp_path, kills=1, seed=0, within_s=1)
 
 
 @pytest.mark.slow

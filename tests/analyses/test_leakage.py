@@ -135,7 +135,7 @@ def test_responses_planted_in_the_published_test_rows_do_not_help(
     assert_no_better_than_chance(r[SELECTED, N_SIGNAL:])
 
 
-@pytest.mark.parametrize("scale_features", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("scale_features", [False, True])
 def test_responses_planted_in_one_fold_change_nothing_that_predicts_it(
     averages: Dataset, honest: np.ndarray, tmp_path: Path, scale_features: bool
 ) -> None:
