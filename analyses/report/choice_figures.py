@@ -12,7 +12,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from analyses.report import style
-from analyses.report.reading import SELECTED, kept, layer_names, neuroids, require, roi_names
+from analyses.report.reading import (
+    SELECTED,
+    kept,
+    layer_names,
+    mean_finite,
+    neuroids,
+    require,
+    roi_names,
+    significant,
+)
 from analyses.report.style import styled
 
 #: More layers than this are drawn as a heat map.
@@ -33,14 +42,29 @@ class PenaltyShares:
         Penalties in ascending order; the middle over folds where the grid follows the training fold.
     shares : ndarray of shape (n_alphas,)
         Share of (fold, voxel) pairs.
-    at_edge : float
+    at_weak, at_strong : float
         Share at either end of the grid, NaN where the grid is not known or has fewer than three penalties.
+    at_strong_if_significant : float
+        The same at the strong end among voxels with q <= 0.05 at this layer; NaN without such voxels.
     """
 
     layer: str
     alphas: np.ndarray
     shares: np.ndarray
-    at_edge: float
+    at_weak: float
+    at_strong: float
+    at_strong_if_significant: float
+
+    @property
+    def is_narrow_above(self) -> bool:
+        """Whether a grid that goes higher may fit better: the strong end is where voxels without signal belong."""
+        strong = self.at_strong_if_significant
+        return (self.at_strong if np.isnan(strong) else strong) > MANY_AT_EDGE
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a wider grid may fit better."""
+        return self.at_weak > MANY_AT_EDGE or self.is_narrow_above
 
 
 def penalty_shares(results: xr.Dataset) -> list[PenaltyShares]:
@@ -84,9 +108,12 @@ def penalty_shares(results: xr.Dataset) -> list[PenaltyShares]:
             place = np.abs(log_chosen[:, :, None] - log_grids[:, None, :]).argmin(axis=2)[there]
             log_grid, known = np.median(log_grids, axis=0), log_grids.shape[1] > 2
         share = np.bincount(place, minlength=log_grid.size) / place.size
-        shares.append(
-            PenaltyShares(layer, 10.0**log_grid, share, share[[0, -1]].sum() if known else float("nan"))
-        )
+        ends = [float("nan")] * 3
+        if known:
+            passed = significant(results, layer)
+            among = place[np.broadcast_to(False if passed is None else passed, there.shape)[there]]
+            ends = [share[0], share[-1], mean_finite(among == log_grid.size - 1)]
+        shares.append(PenaltyShares(layer, 10.0**log_grid, share, *ends))
     if not shares:
         raise ValueError("alpha holds no positive penalty: there is nothing to draw.")
     return shares
@@ -117,10 +144,10 @@ def penalties(results: xr.Dataset) -> Figure:
         return _penalty_heat_map(shares, label)
     columns = len(shares) if len(shares) <= 4 else 3
     rows = -(-len(shares) // columns)
-    figure = style.new_figure(0.55 + 1.7 * rows)
+    figure = style.new_figure(0.7 + 1.75 * rows)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for ax, share in zip(axes.flat, shares, strict=False):
-        _penalty_bars(ax, share, width=72 // columns)
+        _penalty_bars(ax, share, width=84 // columns)
     style.close_grid(axes, len(shares))
     figure.supxlabel("chosen ridge penalty", fontsize=8.5)
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -130,18 +157,18 @@ def penalties(results: xr.Dataset) -> Figure:
 
 def _penalty_bars(ax: Axes, share: PenaltyShares, width: int) -> None:
     places = np.arange(share.alphas.size)
-    known = np.isfinite(share.at_edge)
+    known = np.isfinite(share.at_weak)
     edge = np.isin(places, [0, places[-1]]) & known
     ax.bar(places, share.shares, width=0.8, color=np.where(edge, style.ALERT, style.SCORE))
     step = -(-share.alphas.size // 4)
     ax.set_xticks(places[::step], [_power_of_ten(value) for value in share.alphas[::step]])
     ax.set_xlim(-0.7, max(places[-1], 4) + 0.7)
     if known:
-        text = f"{share.at_edge:.0%} at the ends"
-        colour = style.ALERT if share.at_edge > MANY_AT_EDGE else style.MUTED
-        ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top", fontsize=7.5, color=colour)
+        text = f"weakest {share.at_weak:.0%}, strongest {share.at_strong:.0%}"
+        colour = style.ALERT if share.is_narrow else style.MUTED
+        ax.text(0.99, 0.97, text, transform=ax.transAxes, ha="right", va="top", fontsize=7.0, color=colour)
     ax.margins(y=0.2)
-    ax.set_title(style.shorten(share.layer, width))
+    ax.set_title(style.two_lines(share.layer, width), fontsize=8.0)
 
 
 def _penalty_heat_map(shares: list[PenaltyShares], label: str) -> Figure:
@@ -156,7 +183,7 @@ def _penalty_heat_map(shares: list[PenaltyShares], label: str) -> Figure:
         np.add.at(table[row], step - low, share.shares)
     image = ax.imshow(table, aspect="auto", cmap=style.SEQUENTIAL, vmin=0.0, interpolation="nearest")
     for row, (step, share) in enumerate(zip(steps, shares, strict=True)):
-        if share.at_edge > MANY_AT_EDGE:
+        if share.is_narrow:
             for end in {step.min(), step.max()}:
                 ax.add_patch(
                     Rectangle(

@@ -189,7 +189,11 @@ def _view(run: RunData, many: str) -> str:
             "Inflated fsaverage5 hemispheres, sulci dark; of a finer fsaverage surface the vertices that fsaverage5 "
             "shares with it."
         )
-        return f"{text} All {many} are drawn, whether q ≤ 0.05 or not; maps/ tells which are." if tested else text
+        return (
+            f"{text} All {many} are drawn, whether q ≤ 0.05 or not; maps/ tells which are."
+            if tested
+            else text
+        )
     if run.geometry is not None and run.geometry.is_mni:
         shown = f"{many} with q ≤ 0.05 only" if tested else f"all {many}, as none were tested"
         return (
@@ -288,9 +292,9 @@ def _voxels_caption(run: RunData) -> str:
 def _penalties_caption(run: RunData) -> str:
     _, many = neuroids(run.results)
     return (
-        f"How often each ridge penalty was chosen, over {many} and outer folds. Bars in orange-red are the "
-        f"ends of the grid: many {many} there mean that a wider grid could fit better, or, at the strong "
-        f"end, {many} without signal."
+        f"How often each ridge penalty was chosen, over {many} and outer folds. Bars in orange-red are the ends of "
+        f"the grid. The strong end predicts a flat response, which is right for {many} without signal; choices at the "
+        f"weak end, or of {many} with q ≤ 0.05 at the strong one, mean that a wider grid could fit better."
     )
 
 

@@ -82,10 +82,11 @@ def score_vs_ceiling(results: xr.Dataset) -> Figure:
     panels = [figure.add_subplot(grid[:, :2] if small else grid[0])]
     panels += [figure.add_subplot(grid[i % 2, 2 + i // 2] if small else grid[1]) for i in range(len(others))]
     for ax, (name, score) in zip(panels, scores.items(), strict=True):
-        _ceiling_panel(ax, results, name, score, ceiling, small=small and ax is not panels[0])
+        is_small = small and ax is not panels[0]
+        _ceiling_panel(ax, results, name, score, ceiling, small=is_small)
         ax.set_xlim(min(0.0, float(np.nanmin(ceiling))) - 0.02, max(1.0, float(np.nanmax(ceiling)) + 0.02))
         ax.set_ylim(low, high)
-        ax.set_title(style.shorten(name, 20 if small and ax is not panels[0] else 40))
+        ax.set_title(style.two_lines(name, 19 if is_small else 40), fontsize=7.5 if is_small else None)
     unit = evaluation_unit(results)
     panels[0].set_xlabel("noise ceiling (r)")
     panels[0].set_ylabel(f"held-out r{f' ({unit})' if unit else ''}")

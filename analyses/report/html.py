@@ -103,7 +103,7 @@ def render_report(
         one=one,
         many=many,
         state=verdict(results).replace(" ", "-"),
-        verdict=VERDICTS[verdict(results)],
+        verdict=VERDICTS[verdict(results)].format(many=many),
         summary=summary_sentences(results),
         layers=_layer_rows(results),
         regions=_roi_rows(results),

@@ -96,6 +96,14 @@ def shorten(label: str, width: int = 30) -> str:
     return label.replace("$", r"\$")  # a dollar would open matplotlib's mathematics
 
 
+def two_lines(label: str, width: int) -> str:
+    """Break a ``SPACE:LAYER`` name that is longer than `width` before its layer, and shorten both parts."""
+    space, _, layer = label.rpartition(":")
+    if len(label) <= width or not space:
+        return shorten(label, width)
+    return f"{shorten(space, width)}\n{shorten(layer, width)}"
+
+
 def layer_ticks(labels: list[str], width: int = 30) -> tuple[list[str], str]:
     """Shorten layer labels for an axis.
 

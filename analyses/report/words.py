@@ -27,16 +27,19 @@ from analyses.report.reading import (
 )
 from analyses.report.style import number
 
-ABOVE, NOT_ABOVE, NOT_POSITIVE, UNKNOWN = "above", "not above", "not positive", "unknown"
+ABOVE, SOME, NOT_ABOVE, NOT_POSITIVE, UNKNOWN = "above", "some", "not above", "not positive", "unknown"
 #: One line a verdict, for the head of the report.
 VERDICTS = {
     ABOVE: "Predicts better than chance",
+    SOME: "Predicts some {many} better than chance",
     NOT_ABOVE: "Not shown to predict better than chance",
     NOT_POSITIVE: "Above its null, but not positive",
     UNKNOWN: "Not tested against chance",
 }
 _CONCLUSIONS = {
     ABOVE: "the model predicts better than chance.",
+    SOME: "the mean is not positive, as it covers many {many} without signal, whose scores cross-validation biases "
+    "below zero; {passing} a familywise error rate of 5%, and there the model predicts better than chance.",
     NOT_ABOVE: "this run gives no evidence that the features predict these responses, and no single {one} "
     "below should be taken as such evidence.",
     NOT_POSITIVE: "the score is above its null, and still not positive. Cross-validation biases the score of "
@@ -53,7 +56,19 @@ def verdict(results: xr.Dataset) -> str:
         return UNKNOWN
     if p > ALPHA:
         return NOT_ABOVE
-    return ABOVE if mean_finite(at_layer(results, "r", headline_layer(results))) > 0 else NOT_POSITIVE
+    if mean_finite(at_layer(results, "r", headline_layer(results))) > 0:
+        return ABOVE
+    return SOME if _n_by_maximum(results) else NOT_POSITIVE
+
+
+def _n_by_maximum(results: xr.Dataset) -> int:
+    """Count those with positive r that pass the maximum statistic, corrected for a layer picked by its score."""
+    layer = headline_layer(results)
+    if "p_value_max" not in results:
+        return 0
+    n_picked_from = 1 if layer == SELECTED else len(layer_names(results))
+    p, r = (at_layer(results, name, layer) for name in ("p_value_max", "r"))
+    return int(((p * n_picked_from <= ALPHA) & (r > 0)).sum())
 
 
 def summarize(results: xr.Dataset) -> str:
@@ -123,7 +138,10 @@ def _null(results: xr.Dataset) -> str:
         f"With {units} permuted {draws.size:,} times{refitted}, the mean was "
         f"{number(mean_finite(draws), 3)} on average and {times} (p = {p:.2g}): "
     )
-    return text + _CONCLUSIONS[state].format(one=neuroids(results)[0])
+    one, many = neuroids(results)
+    n = _n_by_maximum(results)
+    passing = f"1 {one} with positive r passes" if n == 1 else f"{n:,} {many} with positive r pass"
+    return text + _CONCLUSIONS[state].format(one=one, many=many, passing=passing)
 
 
 def _voxels(results: xr.Dataset) -> str:
@@ -279,12 +297,26 @@ def _null_caveats(results: xr.Dataset) -> list[str]:
 def _penalty_caveats(results: xr.Dataset) -> list[str]:
     if "alpha" not in results or not np.isfinite(results["alpha"].values).any():
         return []
-    flagged = [share.layer for share in penalty_shares(results) if share.at_edge > MANY_AT_EDGE]
-    if not flagged:
-        return []
-    _, many = neuroids(results)
-    return [
-        f"More than {MANY_AT_EDGE:.0%} of {many} and folds chose a penalty at an end of the grid for "
-        f"{', '.join(flagged)}. At the strong end that is what {many} without signal do; at the weak end a "
-        "wider grid may fit better."
-    ]
+    shares, (_, many) = penalty_shares(results), neuroids(results)
+    notes = []
+    if weak := [share.layer for share in shares if share.at_weak > MANY_AT_EDGE]:
+        notes.append(
+            f"More than {MANY_AT_EDGE:.0%} of {many} and folds chose the weakest penalty on offer for "
+            f"{', '.join(weak)}: a grid that begins lower may fit better."
+        )
+    if strong := [share for share in shares if share.at_strong > MANY_AT_EDGE]:
+        text = (
+            f"More than {MANY_AT_EDGE:.0%} of {many} and folds chose the strongest penalty on offer for "
+            f"{', '.join(share.layer for share in strong)}. It predicts a flat response, which is right for {many} "
+            "without signal"
+        )
+        most = max(
+            (s.at_strong_if_significant for s in strong), key=lambda value: np.nan_to_num(value, nan=-1)
+        )
+        if np.isfinite(most):
+            known = f"among {many} with q ≤ {ALPHA} the share is {'at most ' if len(strong) > 1 else ''}{percent(most)}"
+            text += f"; {known}" if most else f"; none with q ≤ {ALPHA} chose it"
+        if any(share.is_narrow_above for share in strong):
+            text += ". A grid that goes higher may fit better"
+        notes.append(f"{text}.")
+    return notes

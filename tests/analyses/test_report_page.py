@@ -224,7 +224,7 @@ def test_the_page_speaks_of_what_was_measured(tmp_path: Path, many: str, one: st
         f"1 {one} was left out",
         f"Best and worst {many}",
         f"a penalty per {one}",
-        f"what {many} without signal do",
+        f"right for {many} without signal",
     ):
         assert phrase in page.text, phrase
 

@@ -20,7 +20,7 @@ from analyses.report.reading import (
     p_of_mean,
     whole_interval,
 )
-from analyses.report.words import ABOVE, NOT_ABOVE, NOT_POSITIVE, UNKNOWN, caveats, percent, verdict
+from analyses.report.words import ABOVE, NOT_ABOVE, NOT_POSITIVE, SOME, UNKNOWN, caveats, percent, verdict
 from tests.analyses.run_folder import simulate_results
 
 NAN = float("nan")
@@ -150,7 +150,28 @@ def test_penalties_at_the_ends_are_counted_in_each_folds_own_grid() -> None:
     results = penalties_of([[1, 10, 100, 10], [5, 50, 500, 500]], [[1, 10, 100], [5, 50, 500]])
     (share,) = penalty_shares(results)
     assert share.shares.tolist() == [2 / 8, 3 / 8, 3 / 8]
-    assert share.at_edge == pytest.approx(5 / 8)
+    assert share.at_weak == pytest.approx(2 / 8)
+    assert share.at_strong == pytest.approx(3 / 8)
+    assert np.isnan(share.at_strong_if_significant)
+
+
+def test_the_strong_end_is_no_fault_where_there_is_no_signal() -> None:
+    # Four folds; the last two voxels take the strongest penalty in all of them, the first in one.
+    values = [[10.0, 10.0, 100.0, 100.0]] * 3 + [[100.0, 10.0, 100.0, 100.0]]
+    results = penalties_of(values, [[1, 10, 100]] * 4)
+    assert penalty_shares(results)[0].is_narrow  # not tested: it cannot be told
+    results["q_value"] = (("layer", "neuroid"), [[0.2, 0.01, 0.5, 0.5]])
+    (share,) = penalty_shares(results)
+    assert (share.at_strong, share.at_strong_if_significant) == (9 / 16, 0)
+    assert not share.is_narrow
+    text = " ".join(caveats(results))
+    assert "chose the strongest penalty on offer for a. It predicts a flat response" in text
+    assert "without signal; none with q ≤ 0.05 chose it." in text
+    results["q_value"] = (("layer", "neuroid"), [[0.01, 0.01, 0.5, 0.5]])
+    (share,) = penalty_shares(results)
+    assert share.at_strong_if_significant == 1 / 8
+    assert share.is_narrow
+    assert "the share is 12%. A grid that goes higher may fit better." in " ".join(caveats(results))
 
 
 def test_penalties_survive_single_precision() -> None:
@@ -161,7 +182,8 @@ def test_penalties_survive_single_precision() -> None:
 
 def test_ends_of_an_unknown_grid_are_not_guessed() -> None:
     (share,) = penalty_shares(penalties_of([[1, 10, 100, 10]], None))
-    assert np.isnan(share.at_edge)
+    assert np.isnan([share.at_weak, share.at_strong, share.at_strong_if_significant]).all()
+    assert not share.is_narrow
     assert share.shares.sum() == pytest.approx(1)
 
 
@@ -198,6 +220,34 @@ def test_verdict_says_no_more_than_the_null_allows(r: float, null: list[float] |
     assert verdict(results) == expected
     says_better = "predicts better than chance" in summarize(results)
     assert says_better == (expected == ABOVE)
+
+
+def whole_brain(n_layers: int = 1) -> xr.Dataset:
+    """Ten voxels of which two are predicted, in a brain whose mean r is below zero but above its null."""
+    r = np.full((n_layers, 10), -0.2)
+    r[0, :2], p = (0.6, 0.5), np.full((n_layers, 10), 0.9)
+    p[0, :3] = (0.01, 0.02, 0.01)  # the third is far from its null as well, and not positive
+    return xr.Dataset(
+        {
+            "r": (("layer", "neuroid"), r),
+            "p_value_max": (("layer", "neuroid"), p),
+            "null_mean_r": (("layer", "permutation"), np.full((n_layers, 99), -0.3)),
+        },
+        coords={"layer": list("abcd")[:n_layers]},
+    )
+
+
+def test_a_few_predicted_voxels_are_not_lost_in_a_brain_without_signal() -> None:
+    results = whole_brain()
+    assert verdict(results) == SOME
+    assert "below zero; 2 voxels with positive r pass a familywise error rate of 5%" in summarize(results)
+    # Of four layers the best was picked: 0.02 x 4 is above 0.05, 0.01 x 4 is not.
+    assert "; 1 voxel with positive r passes" in summarize(whole_brain(4))
+    results["p_value_max"].values[:] = 0.9
+    assert verdict(results) == NOT_POSITIVE
+    results = whole_brain()
+    results["null_mean_r"].values[:] = 0.0
+    assert verdict(results) == NOT_ABOVE
 
 
 def test_summary_of_a_hand_made_run() -> None:
@@ -241,7 +291,7 @@ def test_caveats_name_what_applies() -> None:
     edge["alpha"].values[:] = 0.1
     grid = np.broadcast_to([0.1, 1.0, 10.0], (*edge["alpha"].shape[:2], 3))
     edge["alpha_grid"] = (("layer", "fold", "penalty"), grid)
-    assert "at an end of the grid" in " ".join(caveats(edge))
+    assert "chose the weakest penalty on offer for one-hot, MiniLM" in " ".join(caveats(edge))
 
 
 def test_percent_never_rounds_to_none_or_all() -> None:
