@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stimuli.files import hash_file
 
 _SHOWN = 4
+_TORCH_STARTS = (b"PK", b"\x80")  # a zip archive, or the pickle that torch.save wrote before
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{6,64})\.[a-z]+$")
 
 
@@ -55,6 +56,13 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             raise ValueError(
                 f"{file} is corrupt, truncated or no safetensors file ({error}); get it again"
             ) from error
+    with file.open("rb") as stream:
+        start = stream.read(2)
+    if start and not start.startswith(_TORCH_STARTS):
+        raise ValueError(
+            f"{file} is neither a safetensors nor a torch.save file; give weights in a file that is called"
+            " NAME.safetensors, or a state dict that torch.save wrote"
+        )
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -151,6 +151,15 @@ def test_truncated_files_are_refused(tmp_path: Path, name: str, share: float) ->
         read_weights(file)
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "weights.pth"])
+def test_what_is_no_file_of_weights_is_not_called_corrupt(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("in the beginning were the weights")
+    with pytest.raises(
+        ValueError, match=rf"{name} is neither a safetensors nor a torch.save file; give .*NAME.safet"
+    ):
+        read_weights(tmp_path / name)
+
+
 def test_files_that_are_no_state_dict_or_no_file_are_refused(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="holds a list"):
