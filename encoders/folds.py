@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut
 
 from encoders.solvers.folds import resolve_folds
+from stimuli.files import count_of
 
 Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 """(train, test) pairs of sorted row numbers."""
@@ -156,8 +157,8 @@ def check_folds(
     if times_tested.max() > 1:
         again = np.flatnonzero(times_tested > 1)
         raise ValueError(
-            f"folds tests {len(again)} rows more than once (first {again[0]}): a row has one held-out "
-            f"prediction"
+            f"folds tests {count_of(len(again), 'row')} more than once (first {again[0]}): a row has one held-out"
+            " prediction"
         )
     return checked
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stimuli.files import near_matches
+from stimuli.files import count_of, near_matches
 from stimuli.media import listed
 from stimuli.typed_table import encode_column
 
@@ -30,7 +30,9 @@ def check_attributes(attributes: pd.DataFrame | Mapping[str, Any] | None, ids: n
         kind = type(attributes).__name__
         raise TypeError(f"attributes must be a DataFrame or a mapping of columns, got {kind}")
     if len(table) != len(ids):
-        raise ValueError(f"attributes has {len(table)} rows for {len(ids)} stimulus_ids; give one a stimulus")
+        raise ValueError(
+            f"attributes has {count_of(len(table), 'row')} for {count_of(len(ids), 'stimulus_id')}; give one a stimulus"
+        )
     if wrong := [name for name in table.columns if not isinstance(name, str) or not name]:
         raise TypeError(f"names of attributes must be non-empty str, got {listed(wrong)}")
     if repeated := sorted(set(table.columns[table.columns.duplicated()])):
@@ -55,7 +57,9 @@ def _bare_values(name: object, values: Any, ids: np.ndarray) -> Any:
     if isinstance(values, np.ndarray) and values.ndim != 1:
         raise ValueError(f"attribute {name!r} must have one value a stimulus, got shape {values.shape}")
     if len(values) != len(ids):
-        raise ValueError(f"attribute {name!r} has {len(values)} values for {len(ids)} stimulus_ids")
+        raise ValueError(
+            f"attribute {name!r} has {count_of(len(values), 'value')} for {count_of(len(ids), 'stimulus_id')}"
+        )
     if isinstance(values, pd.Series):
         _check_row_names(values.index, ids, f"the index of attribute {name!r}")
         return values.array
@@ -78,7 +82,9 @@ def _compare_ids(names: list[Any], ids: np.ndarray, where: str) -> None:
         raise ValueError(f"{where} has the stimulus_ids in another order; sort it with .loc[stimulus_ids]")
     unknown = [name for name in got if name not in set(wanted)]
     if not unknown:
-        raise ValueError(f"{where} names {len(got)} rows for {len(wanted)} stimulus_ids; give one a stimulus")
+        raise ValueError(
+            f"{where} names {count_of(len(got), 'row')} for {count_of(len(wanted), 'stimulus_id')}; give one a stimulus"
+        )
     near = near_matches(unknown[0], wanted)
     raise ValueError(
         f"{where} does not match stimulus_ids: unknown {listed(unknown)}"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stimuli.files import atomic_write, hash_array
+from stimuli.files import atomic_write, count_of, hash_array
 from stimuli.media import listed
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def read_brainscore(converted: Any) -> dict[str, Any]:
     images = None
     if paths := getattr(converted, "stimulus_paths", None):
         if missing := [value for value in original_ids if value not in paths]:
-            raise ValueError(f"stimulus_paths has no path for {len(missing)} stimulus ids: {listed(missing)}")
+            raise ValueError(
+                f"stimulus_paths has no path for {count_of(len(missing), 'stimulus id')}: {listed(missing)}"
+            )
         images = [paths[value] for value in original_ids]
     return {
         "stimulus_ids": ids,

@@ -196,6 +196,11 @@ def near_matches(name: str, allowed: Iterable[str], n: int = 5) -> list[str]:
     return [other for other in ranked if likeness[other] >= 0.6][:n]
 
 
+def count_of(n: int, noun: str, plural: str = "") -> str:
+    """Return ``"1 row"``, ``"2 rows"``; `plural` where it is not the noun with an s."""
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
 def unknown_name_message(kind: str, name: str, allowed: Iterable[str], hint: str = "") -> str:
     """Compose the message for a name that is not among the `allowed` ones.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from stimuli.files import atomic_write, read_json, safe_member_path, write_json
+from stimuli.files import atomic_write, count_of, read_json, safe_member_path, write_json
 from stimuli.media import hash_medium, listed
 from stimuli.typed_table import decode_table, encode_table
 
@@ -116,7 +116,10 @@ def _read_arrays(path: Path, n_stimuli: int) -> list[np.ndarray]:
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or corrupt ({error}); save the set again") from error
     if set(arrays) != {str(row) for row in range(n_stimuli)}:
-        raise ValueError(f"{path} holds {len(arrays)} images for {n_stimuli} stimuli; save the set again")
+        raise ValueError(
+            f"{path} holds {count_of(len(arrays), 'image')} for {count_of(n_stimuli, 'stimulus', 'stimuli')};"
+            " save the set again"
+        )
     for array in arrays.values():
         array.flags.writeable = False  # nobody else holds them, so the set need not copy
     return [arrays[str(row)] for row in range(n_stimuli)]
@@ -209,7 +212,7 @@ def _check_rows(path: Path) -> list[str]:
         )
     if ragged := [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]:
         raise ValueError(
-            f"{path} has {len(header)} columns, but other numbers of cells in rows {listed(ragged)}"
+            f"{path} has {count_of(len(header), 'column')}, but other numbers of cells in rows {listed(ragged)}"
         )
     return header
 
@@ -234,7 +237,7 @@ def _matching_images(ids: list[str], found: dict[str, list[Path]]) -> list[Path]
     hint = f"name the files in a column image of {_TABLE}"
     if missing := [stimulus_id for stimulus_id in ids if stimulus_id not in found]:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(ids)} ids have no image of that name: {listed(missing, 20)}; {hint}"
+            f"{len(missing)} of {count_of(len(ids), 'id')} without an image of that name: {listed(missing, 20)}; {hint}"
         )
     if several := [stimulus_id for stimulus_id in ids if len(found[stimulus_id]) > 1]:
         raise ValueError(f"several images fit the stimulus ids {listed(several)}; {hint}")

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from analyses.geometry import Geometry
+from stimuli.files import count_of
 from stimuli.stimulus_set import StimulusSet
 
 Kind = Literal["trials", "averages", "time_series", "rdm"]
@@ -208,7 +209,7 @@ class Dataset:
         unknown = sorted({str(name) for name in responses["stimulus_id"].values} - allowed)
         if unknown:
             raise ValueError(
-                f"responses name {len(unknown)} stimulus ids that the stimulus set lacks: "
+                f"responses name {count_of(len(unknown), 'stimulus id')} that the stimulus set lacks: "
                 f"{', '.join(map(repr, unknown[:10]))}{' ...' if len(unknown) > 10 else ''}. "
                 "Make the ids of the trial table and of the stimuli agree."
             )

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analyses.datasets.dataset import Dataset, DatasetInfo, NeuroidKind, make_responses
 from analyses.datasets.own_responses import Measured, read_rows, response_files
 from analyses.datasets.own_series import SERIES, read_runs
-from analyses.datasets.own_tables import check_known_ids
+from analyses.datasets.own_tables import check_known_ids, check_repetitions
 from analyses.datasets.own_voxels import read_rois, read_voxels
 from analyses.datasets.single_trials import GlmSettings
 from analyses.geometry import SurfaceGeometry
-from stimuli.files import read_json
+from stimuli.files import count_of, read_json
 from stimuli.stimulus_set import StimulusSet
 
 CONFIG, STIMULI, VOXELS = "dataset.json", "stimuli", "voxels.csv"
@@ -31,8 +31,8 @@ class OwnDatasetConfig(BaseModel):
     title: str = ""
     description: str = ""
     home: str = ""
-    licence: str = "not stated"
-    citation: str = "not stated"
+    licence: str = ""
+    citation: str = ""
     units: str = ""
     kind: Literal["trials", "averages", "time_series"] = "trials"
     tr_s: float | None = Field(default=None, gt=0)
@@ -75,9 +75,11 @@ def load_own_folder(folder: Path, subject: str | None = None, **glm: Any) -> Dat
     ids = measured.trials["stimulus_ids"]
     if kind != "time_series" and (ids == "").any():
         raise ValueError(
-            f"{home}: {(ids == '').sum()} rows name no stimulus. Rest belongs to series only: set "
+            f"{home}: no stimulus in {count_of(int((ids == '').sum()), 'row')}. Rest belongs to series only: set "
             f'"kind": "time_series" in {CONFIG}, or leave the rows out.'
         )
+    if kind != "time_series":  # whose volumes share the repetition of their block
+        check_repetitions(measured.trials, f"the trials of {home}")
     stimuli = _read_stimuli(home, folder, ids)
     info = _make_info(folder, config, subjects, measured, len(stimuli))
     voxels = read_voxels(home / VOXELS, measured.values.shape[1])
@@ -201,7 +203,7 @@ def _refuse_unusable(measured: Measured) -> None:
     if not (np.isfinite(spread) & (spread > 0)).any():
         raise ValueError(
             f"{measured.source}: none of {values.shape[1]} voxels varies without missing values over the "
-            f"{len(values)} rows, so there is nothing to fit."
+            f"{count_of(len(values), 'row')}, so there is nothing to fit."
         )
 
 

@@ -22,6 +22,7 @@ from analyses.datasets.brain_images import (
 )
 from analyses.datasets.own_tables import find_table, read_matrix, read_trials
 from analyses.geometry import Geometry, SurfaceGeometry, VolumeGeometry
+from stimuli.files import count_of
 
 RESPONSES = "responses"
 MATRIX_ENDINGS = (".npy", ".npz", ".csv", ".tsv")
@@ -118,8 +119,8 @@ def read_rows(folder: Path, space: str | None) -> Measured:
         geometry = folder_volume(folder, space) if find_mask(folder) else None
         if geometry is not None and len(geometry) != values.shape[1]:
             raise ValueError(
-                f"{find_mask(folder)} marks {len(geometry)} voxels, but {files[0]} has {values.shape[1]} "
-                "columns."
+                f"{find_mask(folder)} marks {count_of(len(geometry), 'voxel')}, but {files[0]} has "
+                f"{count_of(values.shape[1], 'column')}."
             )
     trials = read_trials(find_table(folder, "trials"), len(values))
     names = columns or (neuroid_names(geometry) if geometry is not None else None)

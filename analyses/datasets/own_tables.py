@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analyses.datasets.array_files import check_file, read_npy, read_npz
-from stimuli.files import near_matches
+from stimuli.files import count_of, near_matches
 
 TABLE_ENDINGS = (".csv", ".tsv")
 # How BIDS and spreadsheets write that there is nothing.
@@ -108,7 +108,7 @@ def number_column(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.floa
     bad = np.flatnonzero(~np.isfinite(numbers))
     if bad.size:
         raise ValueError(
-            f"{path}, column {name}: {bad.size} cells are no numbers, the first in row {bad[0] + 1}: "
+            f"{path}, column {name}: {count_of(bad.size, 'cell')} without a number, the first in row {bad[0] + 1}: "
             f"{table[name].iloc[bad[0]]!r}."
         )
     return numbers
@@ -154,7 +154,7 @@ def read_trials(path: Path, n_presentations: int) -> dict[str, Any]:
     require_columns(table, ("stimulus_id",), path)
     if len(table) != n_presentations:
         raise ValueError(
-            f"{path} has {len(table)} rows, but the responses have {n_presentations}; they have to agree "
+            f"{path} has {count_of(len(table), 'row')}, but the responses have {n_presentations}; they have to agree "
             "row by row."
         )
     arguments: dict[str, Any] = {"stimulus_ids": table["stimulus_id"].to_numpy(dtype=np.str_)}
@@ -169,6 +169,34 @@ def read_trials(path: Path, n_presentations: int) -> dict[str, Any]:
         is_text = bool(np.isnan(as_numbers).any())
         arguments[column] = table[column].to_numpy(dtype=np.str_) if is_text else as_numbers
     return arguments
+
+
+def check_repetitions(trials: dict[str, Any], where: str) -> None:
+    """Refuse trials that name the same repetition of a stimulus twice.
+
+    Parameters
+    ----------
+    trials : dict
+        As `read_trials` gives it; nothing is checked without ``repetitions``.
+    where : str
+        Where they come from, for the message.
+
+    Raises
+    ------
+    ValueError
+        The message names the first pair.
+    """
+    if "repetitions" not in trials:
+        return
+    pairs = pd.DataFrame({name: trials[name] for name in ("stimulus_ids", "repetitions")})
+    again = pairs[pairs.duplicated()]
+    if len(again):
+        name, repetition = again.iloc[0]
+        raise ValueError(
+            f"{where} name {count_of(len(again), 'repetition')} of a stimulus twice, the first in row"
+            f" {again.index[0] + 1}: repetition {repetition} of {name!r}. Remove rows that stand twice; else count the"
+            " repetitions of a stimulus over all runs from 0, or leave the column out."
+        )
 
 
 def read_events(path: Path) -> pd.DataFrame:
@@ -279,6 +307,6 @@ def check_known_ids(ids: NDArray[np.str_], known: NDArray[np.str_], trials: str,
         hint = f" The nearest to {unknown[0]!r} is {near[0]!r}." if near else ""
         listed = ", ".join(map(repr, unknown[:10])) + (" ..." if len(unknown) > 10 else "")
         raise ValueError(
-            f"{trials} names {len(unknown)} stimulus ids that {stimuli} lacks: {listed}.{hint} Ids of "
+            f"{trials} name {count_of(len(unknown), 'stimulus id')} that {stimuli} lacks: {listed}.{hint} Ids of "
             "images are file names without ending."
         )

@@ -18,6 +18,7 @@ from analyses.datasets.brain_images import (
 from analyses.datasets.own_responses import on_surface
 from analyses.datasets.own_tables import number_column, read_matrix, read_table
 from analyses.geometry import Geometry, SurfaceGeometry, VolumeGeometry
+from stimuli.files import count_of
 
 ROIS = "rois"
 
@@ -47,7 +48,9 @@ def read_voxels(path: Path, n_neuroids: int) -> dict[str, Any]:
         return {}
     table = read_table(path)
     if len(table) != n_neuroids:
-        raise ValueError(f"{path} has {len(table)} rows, but the responses have {n_neuroids} columns.")
+        raise ValueError(
+            f"{path} has {count_of(len(table), 'row')}, but the responses have {count_of(n_neuroids, 'column')}."
+        )
     columns: dict[str, Any] = {name: table[name].to_numpy(dtype=np.str_) for name in table.columns}
     if "noise_ceiling_r" in columns:
         ceiling = number_column(table, "noise_ceiling_r", path)

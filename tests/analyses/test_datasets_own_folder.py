@@ -153,7 +153,7 @@ def test_configuration_goes_into_the_dataset(folder: Path) -> None:
 def test_time_series_may_rest(folder: Path) -> None:
     trials = pd.DataFrame({"stimulus_id": ["", "a", "a", "n/a", "b", "a"], "run": 1})
     trials.to_csv(folder / "trials.csv", index=False)
-    with pytest.raises(ValueError, match="2 rows name no stimulus"):
+    with pytest.raises(ValueError, match="no stimulus in 2 rows"):
         load_dataset(folder)
     _configure(folder, kind="time_series", tr_s=1.5)
     data = load_dataset(folder)
@@ -285,6 +285,26 @@ def test_what_is_missing_or_ambiguous_is_named(folder: Path) -> None:
         load_dataset(folder / "nowhere")
 
 
+def test_a_repetition_that_stands_twice_is_refused(folder: Path) -> None:
+    trials = pd.DataFrame({"stimulus_id": list("abcabc"), "repetition": [0, 0, 0, 1, 1, 1], "run": 1})
+    trials.to_csv(folder / "trials.csv", index=False)
+    assert load_dataset(folder).responses["repetition"].values.tolist() == [0, 0, 0, 1, 1, 1]
+    trials.loc[3, "repetition"] = 0
+    trials.to_csv(folder / "trials.csv", index=False)
+    with pytest.raises(
+        ValueError, match=r"name 1 repetition of a stimulus twice, the first in row 4: .*of 'a'"
+    ):
+        load_dataset(folder)
+    # The volumes of a block share their repetition.
+    _configure(folder, kind="time_series", tr_s=1.5)
+    assert load_dataset(folder).kind == "time_series"
+
+
+def test_what_is_not_stated_of_a_folder_stays_empty(folder: Path) -> None:
+    info = load_dataset(folder).info
+    assert (info.citation, info.licence) == ("", "")
+
+
 def test_mismatched_ids_are_listed(folder: Path) -> None:
     ids = ["a", "b", "cc", "a", "b", "dog"]
     pd.DataFrame({"stimulus_id": ids}).to_csv(folder / "trials.csv", index=False)
@@ -364,7 +384,7 @@ def test_bad_arrays_are_named(folder: Path) -> None:
 
 def test_bad_voxels_and_regions_are_named(folder: Path) -> None:
     (folder / "voxels.csv").write_text("noise_ceiling_r\n0.5\n")
-    with pytest.raises(ValueError, match="1 rows, but the responses have 5 columns"):
+    with pytest.raises(ValueError, match="1 row, but the responses have 5 columns"):
         load_dataset(folder)
     (folder / "voxels.csv").write_text("noise_ceiling_r\n" + "1.5\n" * 5)
     with pytest.raises(ValueError, match="0 to 1"):

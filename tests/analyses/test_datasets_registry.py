@@ -104,9 +104,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     assert _dataset().rois["all"].tolist() == [True] * 4
     assert _dataset().stimulus_index.tolist() == [0, 1, 0]
     assert _dataset().runs is None
-    with pytest.raises(ValueError, match="1 stimulus ids that the stimulus set lacks: 'c'"):
+    with pytest.raises(ValueError, match="1 stimulus id that the stimulus set lacks: 'c'"):
         _dataset(responses=make_responses(np.zeros((3, 4)), ["a", "b", "c"]))
-    with pytest.raises(ValueError, match="stimulus ids"):
+    with pytest.raises(ValueError, match="stimulus id"):
         _dataset(responses=make_responses(np.zeros((3, 4)), ["a", "b", ""]))  # rest needs kind time_series
     with pytest.raises(ValueError, match="rois"):
         _dataset(rois={"V1": np.ones(3, dtype=bool)})

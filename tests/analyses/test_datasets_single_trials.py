@@ -247,7 +247,7 @@ def test_confounds_of_runs_are_read(study: tuple) -> None:
     assert np.corrcoef(load_dataset(folder).responses.values.ravel(), before.ravel())[0, 1] > 0.98
     table.loc[0, "trans_x"] = np.nan
     table.to_csv(folder / "confounds" / f"{run}.tsv", sep="\t", index=False)
-    with pytest.raises(ValueError, match=r"column trans_x: 1 cells are no numbers"):
+    with pytest.raises(ValueError, match=r"column trans_x: 1 cell without a number"):
         load_dataset(folder)
 
 

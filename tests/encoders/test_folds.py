@@ -109,7 +109,7 @@ def test_masks_serve_as_folds():
         (lambda: check_folds([([0, 1], [1, 2])], 5), "both train and test"),
         (lambda: check_folds([([0, 1], [5])], 5), "rows run from 0 to 4"),
         (lambda: check_folds([([0, 1], [-1])], 5), "rows run from 0 to 4"),
-        (lambda: check_folds([([0], [2]), ([1], [2])], 5), "tests 1 rows more than once"),
+        (lambda: check_folds([([0], [2]), ([1], [2])], 5), "tests 1 row more than once"),
         (lambda: check_folds([([0, 1], [2, 3])], 4, groups=[0, 1, 1, 2]), "splits 1 groups"),
     ],
 )

@@ -123,8 +123,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("attributes", "error", "message"),
         [
-            ({"x": [1]}, ValueError, "1 values for 2"),
-            (pd.DataFrame({"x": [1]}), ValueError, "1 rows for 2"),
+            ({"x": [1]}, ValueError, "1 value for 2"),
+            (pd.DataFrame({"x": [1]}), ValueError, "1 row for 2"),
             ({"x": "ab"}, TypeError, "one value a stimulus"),
             ({"x": {1, 2}}, TypeError, "one value a stimulus"),
             ({"x": np.zeros((2, 2))}, ValueError, r"got shape \(2, 2\)"),

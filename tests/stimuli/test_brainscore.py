@@ -141,7 +141,7 @@ class TestTheirSets:
             StimulusSet.from_brainscore({"stimulus_id": ["a"]})
         with pytest.raises(ValueError, match="needs a column stimulus_id; columns: 'n'"):
             StimulusSet.from_brainscore(self.make({"n": [1]}))
-        with pytest.raises(ValueError, match="no path for 1 stimulus ids: 'b'"):
+        with pytest.raises(ValueError, match="no path for 1 stimulus id: 'b'"):
             StimulusSet.from_brainscore(self.make({"stimulus_id": ["a", "b"]}, {"a": files[0]}))
         with pytest.raises(FileNotFoundError, match="gone"):
             StimulusSet.from_brainscore(self.make({"stimulus_id": ["a"]}, {"a": "gone.png"}))

@@ -24,6 +24,7 @@ from stimuli import (
     unknown_name_message,
     write_json,
 )
+from stimuli.files import count_of
 
 
 def names_in(folder: Path) -> list[str]:
@@ -257,3 +258,16 @@ class TestSafeMemberPath:
             safe_member_path(root, "out/a")
         assert safe_member_path(root, "out/a", links_may_leave=True) == root / "out" / "a"
         assert safe_member_path(root, "in/a") == root / "in" / "a"
+
+
+@pytest.mark.parametrize(
+    ("n", "words", "said"),
+    [
+        (1, ("row",), "1 row"),
+        (0, ("row",), "0 rows"),
+        (2000, ("stimulus", "stimuli"), "2,000 stimuli"),
+        (1, ("stimulus", "stimuli"), "1 stimulus"),
+    ],
+)
+def test_counts_agree_with_their_noun(n: int, words: tuple[str, ...], said: str) -> None:
+    assert count_of(n, *words) == said
