@@ -25,20 +25,25 @@ def fetch(
 
 @app.command()
 def path(name: _Name) -> None:
-    """Print where a dataset's files lie: one line a file that is found, the others counted."""
+    """Print where a dataset's files lie: one line a file that is found; status 1 when some are missing."""
     from analyses.datasets import dataset_info
     from analyses.datasets.download import find_file, search_folders
+    from stimuli.files import count_of
 
     info = dataset_info(name)
     if not info.folder:
         typer.echo(f"{name} comes with the package and needs no fetching")
         return
-    found = [file for file in (find_file(info, entry.path) for entry in info.files) if file is not None]
+    folders = search_folders(info)
+    if info.files:
+        found = [file for file in (find_file(info, entry.path) for entry in info.files) if file is not None]
+    else:  # each owner's copy holds other files
+        found = [folder for folder in folders if folder.is_dir()]
     for file in found:
         typer.echo(str(file))
     missing = len(info.files) - len(found)
-    if missing or not info.files:
-        folders = " or ".join(str(folder) for folder in search_folders(info))
-        typer.echo(
-            f"{missing or 'all'} files of {name} are not here yet; they are looked for in {folders}", err=True
-        )
+    if missing > 0 or not found:
+        lacking = count_of(missing, "file") if info.files else "all files"
+        places = " or ".join(map(str, folders))
+        typer.echo(f"not here yet: {lacking} of {name}, looked for in {places}", err=True)
+        raise typer.Exit(1)

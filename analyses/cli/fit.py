@@ -9,6 +9,8 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from stimuli.files import count_of
+
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of the run: new or empty, or the same run's with --resume.")
 ]
@@ -37,6 +39,12 @@ def fit(
     backbone: Annotated[
         list[str] | None,
         typer.Option(help="Feature space: a backbone, 'onehot' or 'onehot:ATTRIBUTE'. May be repeated."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How a feature space is called in results: one for each --backbone, in their order."
+        ),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights of the backbones: 'cache', 'random', or a safetensors file.")
@@ -109,6 +117,13 @@ def fit(
     }
     of_space = {key: value for key, value in of_space.items() if value is not None}
     spaces: list[dict[str, Any]] = [{"backbone": name} | of_space for name in backbone or []]
+    if label:
+        if len(label) != len(spaces):
+            raise ValueError(
+                f"--label came {count_of(len(label), 'time')} and --backbone {count_of(len(spaces), 'time')}; give one"
+                " label for each backbone, in the same order"
+            )
+        spaces = [space | {"label": name} for space, name in zip(spaces, label, strict=True)]
     if (dataset is not None) + (data is not None) + (preset is not None) != 1:
         raise ValueError("name exactly one of --dataset NAME, --data FOLDER and --preset NAME")
     if preset is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -22,17 +24,25 @@ class Listable(StrEnum):
 def list_things(
     what: Annotated[Listable, typer.Argument(help="What to list.")],
     pattern: Annotated[
-        str | None, typer.Argument(help="Only names that match, such as 'torchvision/resnet*' (backbones).")
+        str | None, typer.Argument(help="Only names that match, such as 'torchvision/resnet*'.")
     ] = None,
 ) -> None:
     """List backbones, datasets, encoders or presets."""
     table = {
-        Listable.backbones: lambda: _backbones(pattern),
+        Listable.backbones: _backbones,
         Listable.datasets: _datasets,
         Listable.encoders: _encoders,
         Listable.presets: _presets,
-    }[what]()
+    }[what](pattern)
     Console().print(table)
+
+
+def _matching(kind: str, names: Iterable[str], pattern: str | None) -> list[str]:
+    every = list(names)
+    found = [name for name in every if pattern is None or fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise KeyError(f"no {kind} matches {pattern!r}; there are {', '.join(every)}")
+    return found
 
 
 def _table(*columns: str) -> Table:
@@ -57,28 +67,31 @@ def _backbones(pattern: str | None) -> Table:
     return table
 
 
-def _datasets() -> Table:
+def _datasets(pattern: str | None) -> Table:
     from analyses.datasets import list_datasets
 
     table = _table("dataset", "what", "subjects", "licence")
-    for info in list_datasets():
+    infos = {info.name: info for info in list_datasets()}
+    for name in _matching("dataset", infos, pattern):
+        info = infos[name]
         table.add_row(info.name, info.title, ", ".join(info.subjects), info.licence)
     return table
 
 
-def _encoders() -> Table:
+def _encoders(pattern: str | None) -> Table:
     from analyses.experiments.fitting import ENCODERS
 
     table = _table("encoder", "what")
-    for name, maker in ENCODERS.items():
-        table.add_row(name, (maker.__doc__ or "").strip().split("\n")[0])
+    for name in _matching("encoder", ENCODERS, pattern):
+        table.add_row(name, (ENCODERS[name].__doc__ or "").strip().split("\n")[0])
     return table
 
 
-def _presets() -> Table:
+def _presets(pattern: str | None) -> Table:
     from analyses.experiments.config import PRESETS
 
     table = _table("preset", "dataset", "feature spaces")
-    for name, config in PRESETS.items():
+    for name in _matching("preset", PRESETS, pattern):
+        config = PRESETS[name]
         table.add_row(name, config.dataset, ", ".join(space.name for space in config.spaces))
     return table

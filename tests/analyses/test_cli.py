@@ -17,7 +17,7 @@ from PIL import Image
 
 from analyses.cli import main
 from analyses.cli.fit import parse_alphas
-from analyses.datasets import load_dataset
+from analyses.datasets import dataset_info, load_dataset
 
 
 def cogmodels(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -121,6 +121,11 @@ def test_second_fit_into_the_same_folder_is_refused(own_run: tuple[Path, Path]) 
             ("--dataset", "haxby-slice", "--backbone", "onehot", "--backbone", "onehot"),
             "cogmodels: spaces need",
         ),
+        (
+            ("--dataset", "haxby-slice", "--backbone", "onehot", "--label", "a", "--label", "b"),
+            "--label came 2 times and --backbone 1 time;",
+        ),
+        (("--dataset", "simulated", "--backbone", "gabor", "--delays", "1,2"), "leave --delays out"),
     ],
 )
 def test_bad_arguments_end_with_one_clear_message(
@@ -140,6 +145,9 @@ def test_bad_arguments_end_with_one_clear_message(
         (("list", "encoders"), "ridge"),
         (("list", "backbones", "torchvision/resnet1*"), "torchvision/resnet18"),
         (("list", "presets"), "demo"),
+        (("list", "datasets", "haxby*"), "haxby-slice"),
+        (("list", "presets", "dem?"), "demo"),
+        (("list", "encoders", "r*"), "ridge"),
         (("data", "path", "haxby-slice"), "comes with the package"),
         (("--version",), "cogmodels 0."),
         (("fit", "--help"), "--backbone"),
@@ -154,11 +162,57 @@ def test_what_there_is_can_be_asked(
     assert expected in capsys.readouterr().out
 
 
-def test_names_that_match_nothing_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_leaves_out_what_does_not_match(capsys: pytest.CaptureFixture[str]) -> None:
+    main_ends_well("list", "datasets", "haxby*")
+    assert "digits69" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("backbones", "resnet1*"), "torchvision/resnet*"),
+        (("datasets", "hax"), "no dataset matches 'hax'; there are "),
+        (("encoders", "lasso"), "there are ridge"),
+        (("presets", "x*"), "demo, digits69"),
+    ],
+)
+def test_names_that_match_nothing_are_an_error(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["list", "backbones", "resnet1*"])
+        main(["list", *arguments])
     assert ended.value.code == 2
-    assert "torchvision/resnet*" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_the_path_of_a_dataset_that_is_not_there_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COGMODELS_DATA", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "path", "kriegeskorte92"])
+    assert ended.value.code == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "not here yet: " in said.err
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "path", "algonauts2023"])
+    assert ended.value.code == 1
+    assert "all files of algonauts2023" in capsys.readouterr().err
+    folder = tmp_path / "user" / dataset_info("algonauts2023").folder
+    folder.mkdir(parents=True)
+    main_ends_well("data", "path", "algonauts2023")
+    assert str(folder) in capsys.readouterr().out
+
+
+def test_spaces_are_labelled_in_the_order_of_the_backbones(tmp_path: Path) -> None:
+    quick = ("--null", "none", "--bootstraps", "5", "--alphas", "1", "--dataset", "haxby-slice")
+    spaces = ("--backbone", "onehot", "--label", "who", "--backbone", "onehot", "--label", "again")
+    main_ends_well("fit", *quick, *spaces, "--out", str(tmp_path / "run"))
+    with xr.open_dataset(tmp_path / "run" / "results.nc", engine="h5netcdf") as results:
+        assert results["layer"].values.tolist() == ["who", "again", "selected"]
 
 
 def test_own_folder_called_like_a_dataset_is_the_own_folder(
