@@ -7,7 +7,15 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from encoders.solvers.checks import check_alphas
 from stimuli.files import unknown_name_message
@@ -149,7 +157,7 @@ class EncodingConfig(BaseModel):
     def _names_differ(self) -> EncodingConfig:
         names = [space.name for space in self.spaces]
         if len(set(names)) != len(names):
-            raise ValueError(f"spaces need different names, got {names}: give each a label")
+            raise ValueError(f"spaces need different names, got {names}: give each a label (--label)")
         return self
 
     @property
@@ -217,5 +225,23 @@ def preset(name: str) -> EncodingConfig:
 
 
 def read_config(path: Path) -> EncodingConfig:
-    """Read the `config.json` of a run."""
-    return EncodingConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    """Read the `config.json` of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is none.
+    ValueError
+        When it is damaged, or of another version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}: it is no run's folder")
+    try:
+        return EncodingConfig.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(map(str, problem["loc"]))
+        raise ValueError(
+            f"{path} is damaged or of another version ({f'{where}: ' if where else ''}{problem['msg']}); put back the"
+            " file that the run wrote, or run the analysis again into a new folder"
+        ) from error

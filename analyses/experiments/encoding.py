@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,17 +22,21 @@ from analyses.experiments.finished import read_finished
 from analyses.experiments.fitting import (
     SELECTED,
     SpaceFeatures,
+    extract_into_store,
     extract_spaces,
     make_encoder,
     open_backbones,
+    used_reductions,
 )
 from analyses.experiments.null import Null, compute_null, null_kind
 from analyses.experiments.progress import FitProgress
 from analyses.experiments.results import assemble_results, example_predictions
 from analyses.experiments.run_folder import (
+    FEATURES,
     PREDICTIONS,
     RESULTS,
     claim_run_folder,
+    release_run_folder,
     write_netcdf,
 )
 from analyses.provenance import collect_provenance, write_provenance
@@ -89,7 +94,7 @@ def run_encoding(
         dataset = load_dataset(config.dataset, config.subject, **config.dataset_options)
     design = make_design(dataset, config)
     null_kind(config)
-    _check_within(config, dataset)
+    _check_choices(config, dataset)
     encoder = make_encoder(config)
     opened = open_backbones(config, dataset.stimuli, backbones)
     # One stimulus goes first: what a layer cannot give shows before the folder is claimed.
@@ -103,8 +108,14 @@ def run_encoding(
     if results is not None:
         return _finish(out, results)
 
-    features = extract_spaces(config, opened, dataset.stimuli, store=out / "features", progress=progress)
-    _check_features(features.matrices)
+    try:
+        features = extract_into_store(config, opened, dataset.stimuli, out / FEATURES, progress=progress)
+        _check_features(features.matrices)
+    except ValueError:
+        release_run_folder(
+            out
+        )  # nothing can be fitted with these settings, so that others may have the folder
+        raise
     checkpoint = FolderCheckpoint(
         out / "checkpoints", {"config": config.identity, "responses": hash_array(design.Y)}
     )
@@ -114,6 +125,8 @@ def run_encoding(
         predictions = _predictions_by_label(fitted, choose_layer=config.choose_layer)
         null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar)
     results = assemble_results(dataset, design, config, fitted, predictions, units, null)
+    reductions = used_reductions(config, opened)
+    results.attrs["reductions"] = json.dumps(reductions)  # netCDF keeps no mappings
     _write_encoder(out, features, design, encoder, fitted, config)
     examples = example_predictions(dataset, design, predictions, results)
     write_netcdf(examples, out / PREDICTIONS)
@@ -121,7 +134,7 @@ def run_encoding(
     write_provenance(
         out,
         collect_provenance(
-            config.model_dump(mode="json"),
+            config.model_dump(mode="json") | {"reductions": reductions},
             dataset=dataset,
             stimuli=dataset.stimuli,
             backbones=tuple(opened.values()),
@@ -143,7 +156,14 @@ def _finish(out: Path, results: xr.Dataset) -> xr.Dataset:
     return results
 
 
-def _check_within(config: EncodingConfig, dataset: Dataset) -> None:
+def _check_choices(config: EncodingConfig, dataset: Dataset) -> None:
+    """Refuse choices that these data have no place for."""
+    usual = EncodingConfig.model_fields["delays_volumes"].default
+    if dataset.kind != "time_series" and config.delays_volumes != usual:
+        raise ValueError(
+            f"delays_volumes is {config.delays_volumes}, but each row of {config.dataset} is the response to one"
+            f" stimulus and not a volume (kind {dataset.kind!r}), so that nothing is delayed; leave --delays out"
+        )
     columns = list(dataset.stimuli.attributes.columns)
     if config.within is not None and config.within not in columns:
         raise KeyError(

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from analyses.experiments.config import EncodingConfig, FeatureSpace
 from encoders import Backbone, RidgeEncoder, extract_features, load_backbone
 from encoders.backbones.image_preprocess import ImagePreprocess
+from encoders.feature_store import CorruptFeaturesError, FeatureStore
 from encoders.solvers.checks import check_device
 from stimuli import StimulusSet
-from stimuli.files import unknown_name_message
+from stimuli.files import count_of, unknown_name_message
 
 SELECTED = "selected"
 """Label, beside the layers, of the layer chosen per voxel inside each training fold."""
@@ -158,6 +160,15 @@ def default_reduction(backbone: Backbone) -> str:
     return "projection:4096" if learned else "flatten"
 
 
+def used_reductions(config: EncodingConfig, backbones: Mapping[str, Backbone]) -> dict[str, str]:
+    """Name the reduction of each space that has one, by the space's name, the default where none is asked for."""
+    return {
+        space.name: space.reduction or default_reduction(backbones[space.name])
+        for space in config.spaces
+        if space.name in backbones
+    }
+
+
 def extract_space(
     space: FeatureSpace,
     backbone: Backbone | None,
@@ -183,6 +194,27 @@ def extract_space(
         progress=progress,
     )
     return {f"{space.name}:{layer}": np.asarray(features.matrix(layer)) for layer in features}
+
+
+def extract_into_store(
+    config: EncodingConfig,
+    backbones: Mapping[str, Backbone],
+    stimuli: StimulusSet,
+    store: Path,
+    *,
+    progress: bool = True,
+) -> SpaceFeatures:
+    """Compute the features of every space into a store; what is damaged there is computed again, and said."""
+    try:
+        return extract_spaces(config, backbones, stimuli, store=store, progress=progress)
+    except CorruptFeaturesError:
+        bad = FeatureStore(store).repair()
+    named = ", ".join(str(path.relative_to(store)) for path in bad[:3])
+    Console(stderr=True, highlight=False, emoji=False, soft_wrap=True).print(
+        f"{count_of(len(bad), 'damaged file')} in {store} ({named}): computing what was lost again",
+        markup=False,
+    )
+    return extract_spaces(config, backbones, stimuli, store=store, progress=progress)
 
 
 def extract_spaces(

@@ -13,6 +13,7 @@ from stimuli.files import atomic_write
 CONFIG = "config.json"
 RESULTS = "results.nc"
 PREDICTIONS = "predictions.nc"
+FEATURES = "features"
 _UNFINISHED_CONFIG = re.compile(rf"\.[0-9a-f]{{12}}\.{re.escape(CONFIG)}")
 
 
@@ -31,7 +32,8 @@ def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> N
     Raises
     ------
     FileExistsError
-        When the folder holds another run, an unfinished or finished run without `resume`, or other files.
+        When the folder holds another run, an unfinished or finished run without `resume`, or other files. Features
+        alone are nobody's: each layer says what it was made from and of, so that any run may use them.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"out: {folder} is a file; name a folder that is new or empty")
@@ -39,7 +41,7 @@ def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> N
     # A kill just before a rename leaves what `atomic_write` had begun; it is nobody's work.
     unfinished = [entry for entry in entries if _UNFINISHED_CONFIG.fullmatch(entry.name)]
     held = [entry.name for entry in entries if entry not in unfinished]
-    if not held:
+    if set(held) <= {FEATURES}:
         for entry in unfinished:
             entry.unlink()
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,14 +56,14 @@ def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> N
     try:
         other = read_config(folder / CONFIG)
     except ValueError as error:
-        raise FileExistsError(
-            f"out: {folder}/{CONFIG} cannot be read as a run's configuration; name another folder"
-        ) from error
+        raise FileExistsError(f"out: {error}") from error
     if other.identity != config.identity:
         mine, theirs = config.model_dump(mode="json"), other.model_dump(mode="json")
         differing = [f"{k} (there {theirs[k]!r}, here {mine[k]!r})" for k in mine if mine[k] != theirs[k]]
+        begun = set(held) <= {CONFIG, FEATURES}
         raise FileExistsError(
             f"out: {folder} holds another run, which differs in {'; '.join(differing)}; name another folder"
+            f"{', or delete this one if that run has ended: it holds no results' if begun else ''}"
         )
     if not resume:
         state = "a finished" if RESULTS in held else "an unfinished"
@@ -69,6 +71,12 @@ def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> N
             f"out: {folder} holds {state} run with these settings; add --resume (resume=True) to go on with it, or"
             " name another folder"
         )
+
+
+def release_run_folder(folder: Path) -> None:
+    """Give up a run of which nothing but features was made, so that other settings may take its folder."""
+    if {entry.name for entry in folder.iterdir()} <= {CONFIG, FEATURES}:
+        (folder / CONFIG).unlink(missing_ok=True)
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
