@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-FloatArray = NDArray[np.float64]
+from jaxtyping import Bool, Float64, Shaped
+from numpy.typing import ArrayLike
 
 _CHUNK_BYTES = 64 << 20
 
@@ -28,8 +27,8 @@ class SplitHalf(NamedTuple):
         square root is the noise ceiling of a correlation with that mean.
     """
 
-    r: FloatArray
-    spearman_brown: FloatArray
+    r: Float64[np.ndarray, "n_voxels"]
+    spearman_brown: Float64[np.ndarray, "n_voxels"]
 
 
 class SubjectCeiling(NamedTuple):
@@ -43,20 +42,20 @@ class SubjectCeiling(NamedTuple):
         Correlation of each subject with the mean of the others.
     """
 
-    lower: FloatArray
-    upper: FloatArray
-    lower_by_subject: FloatArray
+    lower: Float64[np.ndarray, "n_voxels"]
+    upper: Float64[np.ndarray, "n_voxels"]
+    lower_by_subject: Float64[np.ndarray, "n_subjects n_voxels"]
 
 
 class _Components(NamedTuple):
-    signal: FloatArray
-    noise: FloatArray
-    variance_of_means: FloatArray
+    signal: Float64[np.ndarray, "n_voxels"]
+    noise: Float64[np.ndarray, "n_voxels"]
+    variance_of_means: Float64[np.ndarray, "n_voxels"]
 
 
 def explainable_variance(
     repeats: ArrayLike, bias_corrected: bool = True, n_averaged: float | ArrayLike = 1
-) -> FloatArray:
+) -> Float64[np.ndarray, "n_voxels"]:
     """Share of the variance over stimuli, of the mean of `n_averaged` repeats, that is signal.
 
     Parameters
@@ -112,7 +111,7 @@ def explainable_variance(
     return np.divide(explained, total, out=share, where=total > 0)
 
 
-def noise_ceiling_r(explainable_variance: ArrayLike) -> FloatArray:
+def noise_ceiling_r(explainable_variance: ArrayLike) -> Float64[np.ndarray, "..."]:
     """Highest expected correlation of a noise-free prediction with the responses: ``sqrt(clip(share, 0,
     1))``.
 
@@ -129,7 +128,7 @@ def noise_ceiling_r(explainable_variance: ArrayLike) -> FloatArray:
     return np.sqrt(np.clip(np.asarray(explainable_variance, dtype=np.float64), 0, 1))
 
 
-def ncsnr(repeats: ArrayLike) -> FloatArray:
+def ncsnr(repeats: ArrayLike) -> Float64[np.ndarray, "n_voxels"]:
     """Noise ceiling signal-to-noise ratio: standard deviation of the signal over that of the noise of one
     trial.
 
@@ -165,7 +164,9 @@ def ncsnr(repeats: ArrayLike) -> FloatArray:
         return np.sqrt(np.clip(parts.signal, 0, None) / parts.noise)
 
 
-def noise_ceiling_from_ncsnr(ncsnr: ArrayLike, n_averaged: float | ArrayLike = 1) -> FloatArray:
+def noise_ceiling_from_ncsnr(
+    ncsnr: ArrayLike, n_averaged: float | ArrayLike = 1
+) -> Float64[np.ndarray, "n_voxels"]:
     """Share of variance that a perfect model can explain, from the ratio that is published with a data set.
 
     Parameters
@@ -300,7 +301,9 @@ def _mean_inverse(n_averaged: float | ArrayLike) -> float:
     return float((1 / counts).mean())
 
 
-def _check_repeats(repeats: ArrayLike, name: str = "repeats", axis: str = "repeat") -> NDArray:
+def _check_repeats(
+    repeats: ArrayLike, name: str = "repeats", axis: str = "repeat"
+) -> Shaped[np.ndarray, "n_repeats n_stimuli n_voxels"]:
     values = np.asarray(repeats)
     if values.ndim != 3 or not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
         raise ValueError(
@@ -327,28 +330,36 @@ def _voxel_chunks(shape: tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + size, shape[2]))
 
 
-def _centred(chunk: NDArray) -> FloatArray:
+def _centred(
+    chunk: Shaped[np.ndarray, "n_repeats n_stimuli n_voxels"],
+) -> Float64[np.ndarray, "n_repeats n_stimuli n_voxels"]:
     """Copy to float64 and take off each voxel's mean, so that large offsets cost no precision."""
     chunk = chunk.astype(np.float64)
     count = np.isfinite(chunk).sum(axis=(0, 1))
     return chunk - np.nansum(chunk, axis=(0, 1)) / np.maximum(count, 1)
 
 
-def _is_constant(chunk: NDArray) -> NDArray[np.bool_]:
+def _is_constant(
+    chunk: Shaped[np.ndarray, "n_repeats n_stimuli n_voxels"],
+) -> Bool[np.ndarray, "n_voxels"]:
     """Tell voxels with one value only (or none); sums of squares would be rounding errors."""
     highest = np.fmax.reduce(chunk, axis=(0, 1))
     lowest = np.fmin.reduce(chunk, axis=(0, 1))
     return ~(highest > lowest)
 
 
-def _mean_where(values: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
+def _mean_where(
+    values: Float64[np.ndarray, "n_repeats *columns"], mask: Bool[np.ndarray, "n_repeats *columns"]
+) -> Float64[np.ndarray, "*columns"]:
     """Mean over the first axis of what `mask` marks, NaN where it marks nothing."""
     count = mask.sum(axis=0)
     total = np.where(mask, values, 0).sum(axis=0)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def _standardised(values: FloatArray) -> FloatArray:
+def _standardised(
+    values: Float64[np.ndarray, "n_stimuli n_voxels"],
+) -> Float64[np.ndarray, "n_stimuli n_voxels"]:
     """Centre over stimuli and scale to length 1; NaN stays, constant columns become NaN."""
     present = np.isfinite(values)
     values = values - _mean_where(values, present)
@@ -357,7 +368,9 @@ def _standardised(values: FloatArray) -> FloatArray:
     return values / np.where(constant, np.nan, length)
 
 
-def _correlation(a: FloatArray, b: FloatArray) -> FloatArray:
+def _correlation(
+    a: Float64[np.ndarray, "n_stimuli n_voxels"], b: Float64[np.ndarray, "n_stimuli n_voxels"]
+) -> Float64[np.ndarray, "n_voxels"]:
     """Pearson correlation over stimuli, a voxel, over the stimuli that both have."""
     present = np.isfinite(a) & np.isfinite(b)
     product = _standardised(np.where(present, a, np.nan)) * _standardised(np.where(present, b, np.nan))

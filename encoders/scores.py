@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Shaped
 
 # Voxels converted to float64 at once.
 CHUNK = 2048
 
 
-def correlation_score(Y: Any, P: Any) -> np.ndarray:
+def correlation_score(Y: Any, P: Any) -> Float64[np.ndarray, "n_voxels"]:
     """Pearson correlation between measured and predicted responses.
 
     Parameters
@@ -33,7 +34,7 @@ def correlation_score(Y: Any, P: Any) -> np.ndarray:
     return _per_voxel(_correlation, *_check_pair(Y, P))
 
 
-def r2_score(Y: Any, P: Any) -> np.ndarray:
+def r2_score(Y: Any, P: Any) -> Float64[np.ndarray, "n_voxels"]:
     """Coefficient of determination, 1 - sum (Y - P)^2 / sum (Y - mean Y)^2.
 
     Parameters
@@ -55,7 +56,7 @@ def r2_score(Y: Any, P: Any) -> np.ndarray:
     return _per_voxel(_r2, *_check_pair(Y, P))
 
 
-def within_group_correlation(Y: Any, P: Any, groups: Any) -> np.ndarray:
+def within_group_correlation(Y: Any, P: Any, groups: Any) -> Float64[np.ndarray, "n_voxels"]:
     """Pearson correlation inside each group, averaged over the groups.
 
     A model that only tells categories apart scores 0 here, because no difference between groups counts.
@@ -92,7 +93,9 @@ def within_group_correlation(Y: Any, P: Any, groups: Any) -> np.ndarray:
     return np.mean([_per_voxel(_correlation, measured[index], predicted[index]) for index in rows], axis=0)
 
 
-def _check_pair(Y: Any, P: Any) -> tuple[np.ndarray, np.ndarray]:
+def _check_pair(
+    Y: Any, P: Any
+) -> tuple[Shaped[np.ndarray, "n_samples n_voxels"], Shaped[np.ndarray, "n_samples n_voxels"]]:
     measured, predicted = np.asarray(Y), np.asarray(P)
     if measured.shape != predicted.shape or measured.ndim not in (1, 2):
         raise ValueError(
@@ -104,8 +107,10 @@ def _check_pair(Y: Any, P: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _per_voxel(
-    score: Callable[[np.ndarray, np.ndarray], np.ndarray], Y: np.ndarray, P: np.ndarray
-) -> np.ndarray:
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    Y: Shaped[np.ndarray, "n_samples n_voxels"],
+    P: Shaped[np.ndarray, "n_samples n_voxels"],
+) -> Float64[np.ndarray, "n_voxels"]:
     out = np.empty(Y.shape[1])
     for start in range(0, Y.shape[1], CHUNK):
         part = slice(start, start + CHUNK)
@@ -113,7 +118,9 @@ def _per_voxel(
     return out
 
 
-def _correlation(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def _correlation(
+    y: Float64[np.ndarray, "n_samples n_voxels"], p: Float64[np.ndarray, "n_samples n_voxels"]
+) -> Float64[np.ndarray, "n_voxels"]:
     constant = (np.ptp(y, axis=0) == 0) | (np.ptp(p, axis=0) == 0)
     y, p = y - y.mean(0), p - p.mean(0)
     norm = np.sqrt(np.einsum("ij,ij->j", y, y)) * np.sqrt(np.einsum("ij,ij->j", p, p))
@@ -122,7 +129,9 @@ def _correlation(y: np.ndarray, p: np.ndarray) -> np.ndarray:
     return np.where(constant, np.nan, np.clip(r, -1.0, 1.0))
 
 
-def _r2(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def _r2(
+    y: Float64[np.ndarray, "n_samples n_voxels"], p: Float64[np.ndarray, "n_samples n_voxels"]
+) -> Float64[np.ndarray, "n_voxels"]:
     constant = np.ptp(y, axis=0) == 0
     residual = np.einsum("ij,ij->j", y - p, y - p)
     y = y - y.mean(0)

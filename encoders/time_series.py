@@ -11,13 +11,14 @@ from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import ArrayLike
 
 REST = -1
 """The stimulus index of a volume without a stimulus, and the block number of a volume outside every block."""
 
 
-def detrend_runs(Y: ArrayLike, runs: ArrayLike, order: int = 1) -> NDArray:
+def detrend_runs(Y: ArrayLike, runs: ArrayLike, order: int = 1) -> Float[np.ndarray, "n_volumes n_voxels"]:
     """Take a polynomial of time out of each run.
 
     Parameters
@@ -63,7 +64,7 @@ def detrend_runs(Y: ArrayLike, runs: ArrayLike, order: int = 1) -> NDArray:
     return residuals
 
 
-def scale_runs(Y: ArrayLike, runs: ArrayLike) -> NDArray:
+def scale_runs(Y: ArrayLike, runs: ArrayLike) -> Float[np.ndarray, "n_volumes n_voxels"]:
     """Give every voxel mean 0 and standard deviation 1 in each run, over all of the run's volumes.
 
     Parameters
@@ -108,7 +109,9 @@ def scale_runs(Y: ArrayLike, runs: ArrayLike) -> NDArray:
     return scaled
 
 
-def delay_features(X: ArrayLike, delays: Iterable[int], runs: ArrayLike) -> NDArray:
+def delay_features(
+    X: ArrayLike, delays: Iterable[int], runs: ArrayLike
+) -> Shaped[np.ndarray, "n_volumes n_delayed_features"]:
     """Stand copies of the features, delayed by whole volumes, beside one another (a finite impulse response
     model).
 
@@ -156,7 +159,9 @@ def delay_features(X: ArrayLike, delays: Iterable[int], runs: ArrayLike) -> NDAr
     return delayed
 
 
-def features_at_volumes(features: ArrayLike, stimulus_index: ArrayLike) -> NDArray:
+def features_at_volumes(
+    features: ArrayLike, stimulus_index: ArrayLike
+) -> Shaped[np.ndarray, "n_volumes n_features"]:
     """Look up the features of the stimulus that was shown at each volume.
 
     Parameters
@@ -189,7 +194,7 @@ def features_at_volumes(features: ArrayLike, stimulus_index: ArrayLike) -> NDArr
     return shown
 
 
-def block_labels(stimulus_index: ArrayLike, runs: ArrayLike) -> NDArray[np.intp]:
+def block_labels(stimulus_index: ArrayLike, runs: ArrayLike) -> Int[np.ndarray, "n_volumes"]:
     """Number the blocks: unbroken stretches of one stimulus (or condition) inside one run.
 
     Parameters
@@ -213,7 +218,9 @@ def block_labels(stimulus_index: ArrayLike, runs: ArrayLike) -> NDArray[np.intp]
     return np.where(shown, np.cumsum(starts & shown) - 1, REST)
 
 
-def average_blocks(Y: ArrayLike, blocks: ArrayLike, lag: int = 0, runs: ArrayLike | None = None) -> NDArray:
+def average_blocks(
+    Y: ArrayLike, blocks: ArrayLike, lag: int = 0, runs: ArrayLike | None = None
+) -> Float[np.ndarray, "n_blocks n_columns"]:
     """Average the volumes of each block.
 
     Parameters
@@ -268,7 +275,11 @@ def average_blocks(Y: ArrayLike, blocks: ArrayLike, lag: int = 0, runs: ArrayLik
     return (sums / counts[:, None]).astype(series.dtype)
 
 
-def _is_rounding(deviations: NDArray, magnitude: NDArray, dtype: np.dtype) -> NDArray[np.bool_]:
+def _is_rounding(
+    deviations: Float[np.ndarray, "n_volumes n_voxels"],
+    magnitude: Float[np.ndarray, "n_voxels"],
+    dtype: np.dtype,
+) -> Bool[np.ndarray, "n_voxels"]:
     """Tell for which voxels the deviations are no more than rounding of values of this magnitude."""
     return np.abs(deviations).max(axis=0) <= 8 * np.finfo(dtype).eps * magnitude
 
@@ -295,7 +306,7 @@ def _iterate_runs(runs: ArrayLike, n_volumes: int) -> Iterator[tuple[object, sli
         yield label, slice(start, stop)
 
 
-def _as_series(Y: ArrayLike) -> NDArray:
+def _as_series(Y: ArrayLike) -> Float[np.ndarray, "n_volumes n_voxels"]:
     """Return a finite, two-dimensional array of floats."""
     series = np.asarray(Y)
     if series.ndim != 2:
@@ -310,7 +321,9 @@ def _as_series(Y: ArrayLike) -> NDArray:
     return series
 
 
-def _as_stimulus_index(stimulus_index: ArrayLike, name: str = "stimulus_index") -> NDArray[np.intp]:
+def _as_stimulus_index(
+    stimulus_index: ArrayLike, name: str = "stimulus_index"
+) -> Int[np.ndarray, "n_volumes"]:
     index = np.asarray(stimulus_index)
     if index.ndim != 1 or (index.size and not np.issubdtype(index.dtype, np.integer)):
         raise ValueError(

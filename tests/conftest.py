@@ -4,12 +4,19 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+from tests.array_checks import CHECKED_MODULES
 
 # brainscore-vision installs packages while it loads plugins unless told not to.
 os.environ.setdefault("BS_INSTALL_DEPENDENCIES", "no")
 os.environ.setdefault("RESULTCACHING_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Only while testing, and only in the numerical core: users get errors of the functions' own from every public entry,
+# and pay nothing for annotations. Here, because the hook works on modules that are not imported yet.
+install_import_hook(CHECKED_MODULES, "tests.array_checks.check_arrays")
 
 
 def data_root() -> Path | None:

@@ -1,12 +1,13 @@
 """Scores against their noise ceiling."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
 
-
-def normalize_r(r: ArrayLike, ceiling_r: ArrayLike, floor: float = 0.1) -> FloatArray:
+def normalize_r(
+    r: ArrayLike, ceiling_r: ArrayLike, floor: float = 0.1
+) -> Float64[np.ndarray, "... n_voxels"]:
     """Divide correlations by the highest correlation that a perfect model could reach.
 
     Parameters
@@ -37,7 +38,7 @@ def normalize_r(r: ArrayLike, ceiling_r: ArrayLike, floor: float = 0.1) -> Float
 
 def share_of_explainable_variance(
     r2: ArrayLike, explainable_variance: ArrayLike, floor: float = 0.01
-) -> FloatArray:
+) -> Float64[np.ndarray, "... n_voxels"]:
     """Divide R2 (or a squared correlation) by the share of variance that is signal.
 
     Parameters
@@ -64,7 +65,9 @@ def share_of_explainable_variance(
     return _divide(r2, explainable_variance, floor, "r2", "explainable_variance")
 
 
-def capped_explained_variance(r: ArrayLike, explainable_variance: ArrayLike) -> FloatArray:
+def capped_explained_variance(
+    r: ArrayLike, explainable_variance: ArrayLike
+) -> Float64[np.ndarray, "... n_voxels"]:
     """Squared correlation over the ceiling, negative correlations as 0, at most 1: the Algonauts score of a
     voxel.
 
@@ -91,7 +94,7 @@ def capped_explained_variance(r: ArrayLike, explainable_variance: ArrayLike) -> 
 
 def _divide(
     score: ArrayLike, ceiling: ArrayLike, floor: float, score_name: str, ceiling_name: str
-) -> FloatArray:
+) -> Float64[np.ndarray, "... n_voxels"]:
     values, limit = np.asarray(score, dtype=np.float64), np.asarray(ceiling, dtype=np.float64)
     if not floor > 0:
         raise ValueError(f"floor is {floor}; it must be positive, or voxels without signal get huge scores")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Bool, Float64, Shaped
+from numpy.typing import ArrayLike
 from scipy.stats import kendalltau, rankdata
 
-FloatArray = NDArray[np.float64]
 Dissimilarity = Literal["correlation", "cosine", "euclidean", "squared_euclidean"]
 Comparison = Literal["spearman", "pearson", "kendall_tau_a", "cosine"]
 
@@ -32,11 +32,11 @@ class RdmCeiling(NamedTuple):
 
     lower: float
     upper: float
-    lower_by_rdm: FloatArray
-    upper_by_rdm: FloatArray
+    lower_by_rdm: Float64[np.ndarray, "n_rdms"]
+    upper_by_rdm: Float64[np.ndarray, "n_rdms"]
 
 
-def rdm(X: ArrayLike, method: Dissimilarity = "correlation") -> FloatArray:
+def rdm(X: ArrayLike, method: Dissimilarity = "correlation") -> Float64[np.ndarray, "n_stimuli n_stimuli"]:
     """Compute the dissimilarity of every pair of stimuli.
 
     Parameters
@@ -97,7 +97,7 @@ def rdm(X: ArrayLike, method: Dissimilarity = "correlation") -> FloatArray:
     return np.sqrt(distances) if method == "euclidean" else distances
 
 
-def upper_triangle(rdms: ArrayLike) -> FloatArray:
+def upper_triangle(rdms: ArrayLike) -> Float64[np.ndarray, "... n_pairs"]:
     """Take each pair of stimuli once, row by row, as scipy's `squareform` does.
 
     Parameters
@@ -117,7 +117,9 @@ def upper_triangle(rdms: ArrayLike) -> FloatArray:
     return _pairs(rdms, "rdms")
 
 
-def compare_rdms(a: ArrayLike, b: ArrayLike, method: Comparison = "spearman") -> FloatArray | float:
+def compare_rdms(
+    a: ArrayLike, b: ArrayLike, method: Comparison = "spearman"
+) -> Float64[np.ndarray, "..."] | float:
     """Compare every RDM of one set with every RDM of another, over the pairs of stimuli.
 
     Parameters
@@ -202,7 +204,7 @@ def rdm_noise_ceiling(
         )
     scaled = _SCALES[method](values)
 
-    def agreement(i: int, pooled: NDArray[np.bool_]) -> float:
+    def agreement(i: int, pooled: Bool[np.ndarray, "n_rdms"]) -> float:
         pool = scaled[pooled].mean(axis=0, keepdims=True)
         if method == "spearman" and not rank_pool:
             return float(_compare(pool, scaled[i : i + 1], "pearson")[0, 0])
@@ -214,8 +216,10 @@ def rdm_noise_ceiling(
     return RdmCeiling(float(lower.mean()), float(upper.mean()), lower, upper)
 
 
-def _row_means(x: NDArray, chunks: list[slice]) -> FloatArray:
-    """Check that values are finite and return each row's mean, (n_stimuli, 1)."""
+def _row_means(
+    x: Shaped[np.ndarray, "n_stimuli n_features"], chunks: list[slice]
+) -> Float64[np.ndarray, "n_stimuli 1"]:
+    """Check that values are finite and return each row's mean."""
     total = np.zeros(len(x))
     for columns in chunks:
         total += x[:, columns].sum(axis=1, dtype=np.float64)
@@ -228,7 +232,11 @@ def _row_means(x: NDArray, chunks: list[slice]) -> FloatArray:
     return total[:, None] / x.shape[1]
 
 
-def _check_direction(x: NDArray, squares: FloatArray, method: Dissimilarity) -> None:
+def _check_direction(
+    x: Shaped[np.ndarray, "n_stimuli n_features"],
+    squares: Float64[np.ndarray, "n_stimuli"],
+    method: Dissimilarity,
+) -> None:
     flat = np.ptp(x, axis=1) == 0 if method == "correlation" else squares == 0
     if flat.any():
         kind = "constant" if method == "correlation" else "zero"
@@ -239,7 +247,7 @@ def _check_direction(x: NDArray, squares: FloatArray, method: Dissimilarity) -> 
         )
 
 
-def _pairs(rdms: ArrayLike, name: str) -> FloatArray:
+def _pairs(rdms: ArrayLike, name: str) -> Float64[np.ndarray, "... n_pairs"]:
     matrices = np.asarray(rdms, dtype=np.float64)
     if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2] or matrices.shape[-1] < 2:
         raise ValueError(f"{name} has shape {matrices.shape}; (..., n_stimuli, n_stimuli) is needed")
@@ -267,7 +275,7 @@ def _check_comparison(method: Comparison) -> None:
         raise ValueError(f"method is {method!r}; allowed: {', '.join(COMPARISONS)}")
 
 
-def _check_variation(pairs: FloatArray, name: str, method: Comparison) -> None:
+def _check_variation(pairs: Float64[np.ndarray, "... n_pairs"], name: str, method: Comparison) -> None:
     if pairs.shape[-1] < 3:
         raise ValueError(f"{name} holds {pairs.shape[-1]} pair of stimuli; at least 3 stimuli are needed")
     flat = (pairs == 0).all(axis=-1) if method == "cosine" else np.ptp(pairs, axis=-1) == 0
@@ -278,36 +286,40 @@ def _check_variation(pairs: FloatArray, name: str, method: Comparison) -> None:
         )
 
 
-def _compare(a: FloatArray, b: FloatArray, method: Comparison) -> FloatArray:
-    """Compare rows of pairs with rows of pairs, (n_a, n_b)."""
+def _compare(
+    a: Float64[np.ndarray, "n_a n_pairs"], b: Float64[np.ndarray, "n_b n_pairs"], method: Comparison
+) -> Float64[np.ndarray, "n_a n_b"]:
+    """Compare rows of pairs with rows of pairs."""
     if method == "kendall_tau_a":
         return np.array([[_kendall_tau_a(one, other) for other in b] for one in a])
     first, second = (_unit_length(_SCALES[method](v), centre=method != "cosine") for v in (a, b))
     return np.clip(first @ second.T, -1, 1)
 
 
-def _kendall_tau_a(a: FloatArray, b: FloatArray) -> float:
+def _kendall_tau_a(a: Float64[np.ndarray, "n_pairs"], b: Float64[np.ndarray, "n_pairs"]) -> float:
     """Undo the correction for ties that scipy's tau b makes."""
     n_pairs = len(a) * (len(a) - 1) / 2
     untied = [n_pairs - _count_ties(values) for values in (a, b)]
     return float(kendalltau(a, b).statistic * np.sqrt(untied[0] / n_pairs * (untied[1] / n_pairs)))
 
 
-def _count_ties(values: FloatArray) -> float:
+def _count_ties(values: Float64[np.ndarray, "n_pairs"]) -> float:
     counts = np.unique(values, return_counts=True)[1].astype(np.float64)
     return float((counts * (counts - 1) / 2).sum())
 
 
-def _ranks(pairs: FloatArray) -> FloatArray:
+def _ranks(pairs: Float64[np.ndarray, "n_rdms n_pairs"]) -> Float64[np.ndarray, "n_rdms n_pairs"]:
     return np.asarray(rankdata(pairs, axis=-1), dtype=np.float64)
 
 
-def _unit_length(pairs: FloatArray, centre: bool = True) -> FloatArray:
+def _unit_length(
+    pairs: Float64[np.ndarray, "n_rdms n_pairs"], centre: bool = True
+) -> Float64[np.ndarray, "n_rdms n_pairs"]:
     pairs = pairs - pairs.mean(axis=-1, keepdims=True) if centre else pairs
     return pairs / np.linalg.norm(pairs, axis=-1, keepdims=True)
 
 
-_SCALES: dict[str, Callable[[FloatArray], FloatArray]] = {
+_SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "spearman": _ranks,
     "pearson": _unit_length,
     "kendall_tau_a": _ranks,

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float64, Integer
 from numpy.typing import ArrayLike
 
-from analyses.statistics.permutation import FloatArray, Permutations, PermutationTest, summarize_null
+from analyses.statistics.permutation import Permutations, PermutationTest, summarize_null
 
 Statistic = Literal["r", "r2"]
 
@@ -14,7 +15,7 @@ Statistic = Literal["r", "r2"]
 _CACHE_BYTES = 1 << 19
 
 
-def score_columns(Y: ArrayLike, P: ArrayLike, statistic: Statistic = "r") -> FloatArray:
+def score_columns(Y: ArrayLike, P: ArrayLike, statistic: Statistic = "r") -> Float64[np.ndarray, "n_voxels"]:
     """Score predictions, a voxel.
 
     Parameters
@@ -40,7 +41,7 @@ def score_columns(Y: ArrayLike, P: ArrayLike, statistic: Statistic = "r") -> Flo
 
 def permute_predictions_null(
     Y: ArrayLike, P: ArrayLike, permutations: Permutations, statistic: Statistic = "r"
-) -> FloatArray:
+) -> Float64[np.ndarray, "n_permutations n_voxels"]:
     """Score permuted predictions, without fitting again.
 
     Valid where `P` comes from a fit to other data than `Y` (a fixed training set). With predictions pooled
@@ -92,7 +93,7 @@ def held_out_test(
 
 def _null_chunks(
     Y: ArrayLike, P: ArrayLike, permutations: Permutations, statistic: Statistic
-) -> Iterator[FloatArray]:
+) -> Iterator[Float64[np.ndarray, "n_permutations n_chunk"]]:
     y_all, p_all, length_all = _prepare(Y, P, statistic)
     permutations = check_permutations(permutations, len(y_all))
     n_samples, n_voxels = y_all.shape
@@ -108,7 +109,13 @@ def _null_chunks(
         yield _score(cross, weights @ p, weights @ p**2, length, n_samples, statistic)
 
 
-def _prepare(Y: ArrayLike, P: ArrayLike, statistic: Statistic) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _prepare(
+    Y: ArrayLike, P: ArrayLike, statistic: Statistic
+) -> tuple[
+    Float64[np.ndarray, "n_samples n_voxels"],
+    Float64[np.ndarray, "n_samples n_voxels"],
+    Float64[np.ndarray, "n_voxels"],
+]:
     """Centre both: for r by their own means, for R2 by the mean of the responses."""
     if statistic not in ("r", "r2"):
         raise ValueError(f"statistic is {statistic!r}; allowed: 'r', 'r2'")
@@ -125,8 +132,13 @@ def _prepare(Y: ArrayLike, P: ArrayLike, statistic: Statistic) -> tuple[FloatArr
 
 
 def _score(
-    cross: FloatArray, sums: FloatArray, squares: FloatArray, length: FloatArray, n: int, statistic: Statistic
-) -> FloatArray:
+    cross: Float64[np.ndarray, "*permutations n_voxels"],
+    sums: Float64[np.ndarray, "*#permutations n_voxels"],
+    squares: Float64[np.ndarray, "*#permutations n_voxels"],
+    length: Float64[np.ndarray, "n_voxels"],
+    n: int,
+    statistic: Statistic,
+) -> Float64[np.ndarray, "*permutations n_voxels"]:
     """Score from sums of products; the responses are centred and `length` is their sum of squares."""
     if statistic == "r2":
         return 1 - (length - 2 * cross + squares) / length
@@ -135,7 +147,7 @@ def _score(
     return cross / np.sqrt(length * np.where(spread > 1e-14 * squares, spread, np.nan))
 
 
-def check_finite(values: ArrayLike, name: str) -> FloatArray:
+def check_finite(values: ArrayLike, name: str) -> Float64[np.ndarray, "n_samples n_columns"]:
     """Return `values` as a float64 matrix, or say what is wrong with it."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
@@ -150,7 +162,9 @@ def check_finite(values: ArrayLike, name: str) -> FloatArray:
     return array
 
 
-def check_permutations(permutations: ArrayLike, n_samples: int) -> Permutations:
+def check_permutations(
+    permutations: ArrayLike, n_samples: int
+) -> Integer[np.ndarray, "n_permutations {n_samples}"]:
     """Return `permutations` as an array of row numbers, or say what is wrong with it."""
     rows = np.asarray(permutations)
     if rows.ndim != 2 or rows.shape[1] != n_samples or len(rows) == 0 or rows.dtype.kind not in "iu":

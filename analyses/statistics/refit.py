@@ -8,10 +8,11 @@ predictions show.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Float64, Integer
 from numpy.typing import ArrayLike, NDArray
 
 from analyses.statistics.nulls import Statistic, check_finite, check_permutations, score_columns
-from analyses.statistics.permutation import FloatArray, Permutations
+from analyses.statistics.permutation import Permutations
 
 Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
@@ -21,7 +22,7 @@ def refit_null(
     fit_predict: Callable[[Permutations], ArrayLike],
     permutations: Permutations,
     statistic: Statistic = "r",
-) -> FloatArray:
+) -> Float64[np.ndarray, "n_permutations n_voxels"]:
     """Score predictions of a model that is fitted anew under each permutation.
 
     Parameters
@@ -58,7 +59,7 @@ def ridge_refit_null(
     permutations: Permutations,
     statistic: Statistic = "r",
     fit_intercept: bool = True,
-) -> FloatArray:
+) -> Float64[np.ndarray, "n_permutations n_voxels"]:
     """Score cross-validated ridge predictions, refitted under each permutation with the penalties given.
 
     Parameters
@@ -127,11 +128,11 @@ class _FoldModel:
 
     def __init__(
         self,
-        x: FloatArray,
-        y: FloatArray,
-        train: NDArray[np.intp],
-        test: NDArray[np.intp],
-        alphas: FloatArray,
+        x: Float64[np.ndarray, "n_samples n_features"],
+        y: Float64[np.ndarray, "n_samples n_voxels"],
+        train: Integer[np.ndarray, "n_train"],
+        test: Integer[np.ndarray, "n_test"],
+        alphas: Float64[np.ndarray, "n_voxels"],
         fit_intercept: bool,
     ) -> None:
         self.train, self.test, self.alphas, self.fit_intercept = train, test, alphas, fit_intercept
@@ -141,14 +142,24 @@ class _FoldModel:
         self.y_mean = y[train].mean(axis=0) if fit_intercept else np.zeros(y.shape[1])
         self.decomposition = self._decompose(x)
 
-    def _decompose(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _decompose(
+        self, x: Float64[np.ndarray, "n_samples n_features"]
+    ) -> tuple[
+        Float64[np.ndarray, "n_features"], Float64[np.ndarray, "rank"], Float64[np.ndarray, "n_features rank"]
+    ]:
+        """Return the mean of the training rows, and the eigenvalues and eigenvectors about it."""
         rows = x[self.train]
         mean = rows.mean(axis=0) if self.fit_intercept else np.zeros(x.shape[1])
         values, vectors = np.linalg.eigh((rows - mean).T @ (rows - mean))
         keep = values > values[-1] * len(values) * np.finfo(np.float64).eps
         return mean, values[keep], vectors[:, keep]
 
-    def predict(self, x: FloatArray, cross: FloatArray, permutation: Permutations) -> FloatArray:
+    def predict(
+        self,
+        x: Float64[np.ndarray, "n_samples n_features"],
+        cross: Float64[np.ndarray, "n_features n_voxels"],
+        permutation: Integer[np.ndarray, "n_samples"],
+    ) -> Float64[np.ndarray, "n_test n_voxels"]:
         """Fit to permuted features `x` and predict; `cross` is ``x.T @ y`` over all rows."""
         same_rows = np.array_equal(np.bincount(permutation[self.train], minlength=len(x)), self.members)
         mean, values, vectors = self.decomposition if same_rows else self._decompose(x)
@@ -159,7 +170,9 @@ class _FoldModel:
         return (x[self.test] - mean) @ vectors @ weights + self.y_mean
 
 
-def _reduce_to_rank(x: FloatArray) -> FloatArray:
+def _reduce_to_rank(
+    x: Float64[np.ndarray, "n_samples n_features"],
+) -> Float64[np.ndarray, "n_samples rank"]:
     """Rotate the features so that as many columns remain as the matrix has rank."""
     wide = x.shape[1] > x.shape[0]
     values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)

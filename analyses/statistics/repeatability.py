@@ -1,15 +1,14 @@
 """Do the repeats of a stimulus agree beyond chance?"""
 
-from __future__ import annotations
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 from scipy import stats
 
 _CHUNK_BYTES = 64 << 20
 
 
-def repeatability_p_values(repeats: ArrayLike) -> NDArray[np.float64]:
+def repeatability_p_values(repeats: ArrayLike) -> Float64[np.ndarray, "n_voxels"]:
     """Test, a voxel, whether responses differ between stimuli more than between repeats.
 
     A noise ceiling estimated from few repeats of few stimuli is itself noisy, and clipped at zero it is too high on
@@ -41,7 +40,7 @@ def repeatability_p_values(repeats: ArrayLike) -> NDArray[np.float64]:
     return p
 
 
-def _one_way(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _one_way(values: Float64[np.ndarray, "n_repeats n_stimuli n_voxels"]) -> Float64[np.ndarray, "n_voxels"]:
     present = np.isfinite(values)
     count = present.sum(axis=0)
     filled = np.where(present, values, 0)

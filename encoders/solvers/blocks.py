@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Integer, Shaped
 from torch import Tensor
 
 from encoders.solvers.checks import IndexPairs
@@ -31,7 +32,7 @@ class Layout:
         Rows of the whole data.
     """
 
-    row_sets: list[np.ndarray]
+    row_sets: list[Integer[np.ndarray, "_"]]
     tests: list[int]
     n_samples: int
 
@@ -79,7 +80,11 @@ class Blocks:
     """
 
     def __init__(
-        self, values: Tensor, row_sets: Sequence[np.ndarray], device: torch.device, dtype: torch.dtype
+        self,
+        values: Shaped[Tensor, "n_samples n_columns"],
+        row_sets: Sequence[Integer[np.ndarray, "_"]],
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self.edges = np.cumsum([0, *(rows.size for rows in row_sets)]).tolist()
         self.rows = torch.empty((self.edges[-1], values.shape[1]), dtype=dtype, device=device)
@@ -95,14 +100,16 @@ class Blocks:
             block -= second
             self.means[k] = first.double() + second.double()
 
-    def train_sizes(self, left_out: int | None) -> Tensor:
+    def train_sizes(self, left_out: int | None) -> Float64[Tensor, "n_blocks"]:
         """Return the sizes of the blocks (n_blocks,), zero for the one left out."""
         sizes = self.sizes.clone()
         if left_out is not None:
             sizes[left_out] = 0
         return sizes
 
-    def offsets(self, left_out: int | None, fit_intercept: bool) -> tuple[Tensor, Tensor]:
+    def offsets(
+        self, left_out: int | None, fit_intercept: bool
+    ) -> tuple[Float64[Tensor, "n_columns"], Float64[Tensor, "n_blocks n_columns"]]:
         """Return the mean of the rows not left out, and every block's mean less it.
 
         Without an intercept nothing is taken off: the reference is zero.
@@ -116,14 +123,16 @@ class Blocks:
         return mean, self.means - mean
 
 
-def take_rows(values: Tensor, rows: np.ndarray) -> Tensor:
+def take_rows(
+    values: Shaped[Tensor, "n_samples n_columns"], rows: Integer[np.ndarray, "n_rows"]
+) -> Shaped[Tensor, "n_rows n_columns"]:
     """Return sorted rows, as a view where they are contiguous."""
     if rows[-1] - rows[0] + 1 == rows.size:
         return values[int(rows[0]) : int(rows[-1]) + 1]
     return values[torch.from_numpy(rows).to(values.device)]
 
 
-def sums_without_each(parts: list[Tensor], slab: int = 2**15) -> Tensor:
+def sums_without_each(parts: list[Float[Tensor, "*shape"]], slab: int = 2**15) -> Float[Tensor, "*shape"]:
     """Replace each part by the sum of all the others, in place, and return the sum of all.
 
     A product with a matrix of zeros and ones: nothing is subtracted, and what is left out is multiplied by zero.

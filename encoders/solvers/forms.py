@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from encoders.solvers.blocks import Blocks, sums_without_each
@@ -33,8 +34,8 @@ TALL = 1.25
 class Spectrum:
     """Eigenvalues (rank,) in float64, the largest first, and eigenvectors (n, rank)."""
 
-    eigenvalues: Tensor
-    basis: Tensor
+    eigenvalues: Float64[Tensor, "rank"]
+    basis: Float[Tensor, "n rank"]
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class FoldSystem:
     """
 
     spectrum: Spectrum
-    test: Tensor
-    factor: Tensor
+    test: Float[Tensor, "n_test rank"]
+    factor: Float[Tensor, "n_rows rank"]
     triangular: bool
-    offset: Tensor
+    offset: Float[Tensor, "rank"]
 
     @property
     def n_test(self) -> int:
@@ -82,10 +83,10 @@ class FoldTargets:
         Mean of the test targets less the mean of the training targets.
     """
 
-    z: Tensor
-    cross: Tensor
-    sum_squares: Tensor
-    offset: Tensor
+    z: Float[Tensor, "n_voxels rank"]
+    cross: Float[Tensor, "n_voxels rank"]
+    sum_squares: Float[Tensor, "n_voxels"]
+    offset: Float[Tensor, "n_voxels"]
 
 
 def fold_precision(x: Blocks, smallest_alpha: float, fit_intercept: bool) -> torch.dtype:
@@ -128,13 +129,15 @@ class PrimalForm:
                 systems[k] = _fold_system(spectrum, test, offsets[k].to(test.dtype) @ spectrum.basis)
         return systems, self._spectrum(total, None, torch.float64) if refit else None
 
-    def _spectrum(self, gram: Tensor, left_out: int | None, dtype: torch.dtype) -> Spectrum:
+    def _spectrum(
+        self, gram: Float64[Tensor, "n_features n_features"], left_out: int | None, dtype: torch.dtype
+    ) -> Spectrum:
         _, offsets = self.x.offsets(left_out, self.fit_intercept)
         weights = self.x.train_sizes(left_out)
         gram.addmm_(offsets.T, weights[:, None] * offsets)
         return _diagonalize(gram.to(dtype), self.x.rows.dtype)
 
-    def prepare(self, y: Blocks) -> list[Tensor]:
+    def prepare(self, y: Blocks) -> list[Float[Tensor, "n_voxels n_features"]]:
         """Return the products of targets and features without each block, and of all: (n_voxels, n_features)."""
         products = [b.T @ a for a, b in zip(self.x.within, y.within, strict=True)]
         products.append(sums_without_each(products))
@@ -150,7 +153,9 @@ class PrimalForm:
         """Rotate a chunk of targets into the basis of the fold that leaves out block k."""
         return _fold_targets(self, y, k, prepared[k] @ system.spectrum.basis, system)
 
-    def coefficients(self, prepared: Any, spectrum: Spectrum, alphas: Tensor) -> Tensor:
+    def coefficients(
+        self, prepared: Any, spectrum: Spectrum, alphas: Float64[Tensor, "n_voxels"]
+    ) -> Float[Tensor, "n_features n_voxels"]:
         """Return coefficients (n_features, n_voxels) at one penalty a voxel."""
         return spectrum.basis @ _shrink(prepared[-1] @ spectrum.basis, spectrum, alphas).T
 
@@ -180,8 +185,12 @@ class DualForm:
         return systems, self._spectrum(wide, within, None, torch.float64)[0] if refit else None
 
     def _spectrum(
-        self, wide: Tensor, within: Tensor, left_out: int | None, dtype: torch.dtype
-    ) -> tuple[Spectrum, Tensor, Tensor]:
+        self,
+        wide: Float64[Tensor, "n_samples n_features"],
+        within: Float64[Tensor, "n_samples n_samples"],
+        left_out: int | None,
+        dtype: torch.dtype,
+    ) -> tuple[Spectrum, Float64[Tensor, "n_samples n_train"], Float64[Tensor, "n_blocks n_train"]]:
         """Diagonalise the kernel of the training rows.
 
         Also return the kernel against the training rows of all rows less the mean of their own block,
@@ -195,7 +204,7 @@ class DualForm:
         means = projected[train].T + (offsets @ offsets.T)[:, owner]
         return _diagonalize((rows[train] + means[owner]).to(dtype), self.x.rows.dtype), rows, means
 
-    def _train_rows(self, left_out: int | None) -> Tensor:
+    def _train_rows(self, left_out: int | None) -> Int64[Tensor, "n_train"]:
         rows = torch.arange(len(self._owner), device=self._owner.device)
         return rows if left_out is None else rows[self._owner != left_out]
 
@@ -207,12 +216,14 @@ class DualForm:
         """Rotate a chunk of targets into the basis of the fold that leaves out block k."""
         return _fold_targets(self, y, k, self._centred(prepared, k).T @ system.spectrum.basis, system)
 
-    def _centred(self, y: Blocks, left_out: int | None) -> Tensor:
+    def _centred(self, y: Blocks, left_out: int | None) -> Float[Tensor, "n_train n_voxels"]:
         _, offsets = y.offsets(left_out, self.fit_intercept)
         train = self._train_rows(left_out)
         return y.rows[train] + offsets.to(y.rows.dtype)[self._owner[train]]
 
-    def coefficients(self, prepared: Any, spectrum: Spectrum, alphas: Tensor) -> Tensor:
+    def coefficients(
+        self, prepared: Any, spectrum: Spectrum, alphas: Float64[Tensor, "n_voxels"]
+    ) -> Float[Tensor, "n_features n_voxels"]:
         """Return coefficients (n_features, n_voxels) at one penalty a voxel."""
         rotated = self._centred(prepared, None).T @ spectrum.basis
         dual = spectrum.basis @ _shrink(rotated, spectrum, alphas).T
@@ -225,7 +236,7 @@ class DualForm:
 Form = PrimalForm | DualForm
 
 
-def _diagonalize(matrix: Tensor, dtype: torch.dtype) -> Spectrum:
+def _diagonalize(matrix: Float[Tensor, "n n"], dtype: torch.dtype) -> Spectrum:
     """Diagonalise a symmetric matrix, drop its null eigenvalues and return the eigenvectors as `dtype`."""
     values, vectors = torch.linalg.eigh(matrix)
     limits = torch.finfo(values.dtype)
@@ -234,18 +245,24 @@ def _diagonalize(matrix: Tensor, dtype: torch.dtype) -> Spectrum:
     return Spectrum(values[first:].flip(0).double(), vectors[:, first:].flip(1).to(dtype))
 
 
-def _fold_system(spectrum: Spectrum, test: Tensor, offset: Tensor) -> FoldSystem:
+def _fold_system(
+    spectrum: Spectrum, test: Float[Tensor, "n_test rank"], offset: Float[Tensor, "rank"]
+) -> FoldSystem:
     tall = test.shape[0] > TALL * test.shape[1]
     factor = torch.linalg.qr(test, mode="r").R if tall else test
     return FoldSystem(spectrum, test, factor, tall, offset)
 
 
-def _fold_targets(form: Form, y: Blocks, k: int, z: Tensor, system: FoldSystem) -> FoldTargets:
+def _fold_targets(
+    form: Form, y: Blocks, k: int, z: Float[Tensor, "n_voxels rank"], system: FoldSystem
+) -> FoldTargets:
     _, offsets = y.offsets(k, form.fit_intercept)
     block = y.within[k]
     return FoldTargets(z, block.T @ system.test, block.square().sum(0), offsets[k].to(z.dtype))
 
 
-def _shrink(rotated: Tensor, spectrum: Spectrum, alphas: Tensor) -> Tensor:
+def _shrink(
+    rotated: Float[Tensor, "n_voxels rank"], spectrum: Spectrum, alphas: Float64[Tensor, "n_voxels"]
+) -> Float[Tensor, "n_voxels rank"]:
     rotated /= (spectrum.eigenvalues + alphas[:, None]).to(rotated.dtype)
     return rotated

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from encoders.solvers.blocks import Blocks, Layout, arrange_folds
@@ -60,13 +61,13 @@ class RidgeSolution:
         The form that was used.
     """
 
-    alphas_: Array
-    coef_: Array
-    intercept_: Array
-    cv_scores_: Array | None
+    alphas_: Float[Array, "n_voxels"]
+    coef_: Float[Array, "n_features n_voxels"]
+    intercept_: Float[Array, "n_voxels"]
+    cv_scores_: Float[Array, "n_alphas n_voxels"] | None
     solver: str
 
-    def predict(self, X: Array) -> Array:
+    def predict(self, X: Array) -> Float[Array, "n_samples n_voxels"]:
         """Return predictions (n_samples, n_voxels) for features X (n_samples, n_features)."""
         features = as_tensor(X, "X")
         if isinstance(self.coef_, Tensor):
@@ -228,8 +229,12 @@ def choose_form(n_train: int, n_features: int, solver: Solver = "auto") -> Liter
     return "primal" if n_features <= n_train else "dual"
 
 
-def choose_penalty(scores: Tensor, alphas: Tensor, constant: Tensor) -> Tensor:
-    """Return the number of the penalty with the best score for each voxel, (n_voxels,).
+def choose_penalty(
+    scores: Float[Tensor, "n_voxels n_alphas"],
+    alphas: Float64[Tensor, "n_alphas"],
+    constant: Bool[Tensor, "n_voxels"],
+) -> Int64[Tensor, "n_voxels"]:
+    """Return the number of the penalty with the best score for each voxel.
 
     Of equal scores the largest penalty wins, and for a constant voxel the largest of all.
     """
@@ -281,7 +286,13 @@ class _Fit:
             yield part, Blocks(self.y[:, part], layout.row_sets, self.device, self.dtype)
 
     def refit(
-        self, form: Form, prepared: Any, y: Blocks, spectrum: Spectrum | None, part: slice, alphas: Tensor
+        self,
+        form: Form,
+        prepared: Any,
+        y: Blocks,
+        spectrum: Spectrum | None,
+        part: slice,
+        alphas: Float64[Tensor, "n_chunk"],
     ) -> None:
         assert spectrum is not None
         coef = form.coefficients(prepared, spectrum, alphas)
@@ -292,14 +303,14 @@ class _Fit:
         self.coef[:, part] = coef
         self.intercept[part] = (y_mean - x_mean @ coef.double()).to(self.dtype)
 
-    def refit_all(self, form_name: str, alphas: Tensor) -> None:
+    def refit_all(self, form_name: str, alphas: Float64[Tensor, "n_voxels"]) -> None:
         layout = Layout([np.arange(self.n_samples)], [], self.n_samples)
         form = self.form(form_name, layout)
         _, spectrum = form.diagonalize([], True, torch.float64)
         for part, blocks in self.chunks(layout):
             self.refit(form, form.prepare(blocks), blocks, spectrum, part, alphas[part])
 
-    def solution(self, scores: Tensor | None, form_name: str) -> RidgeSolution:
+    def solution(self, scores: Float[Tensor, "n_alphas n_voxels"] | None, form_name: str) -> RidgeSolution:
         def give(values: Tensor) -> Array:
             return values if self.returns_tensors else values.cpu().numpy()
 

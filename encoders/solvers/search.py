@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.linalg
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from encoders.solvers.forms import FoldSystem, FoldTargets
@@ -27,7 +28,7 @@ class FoldSearch:
         those at the others are combinations of them, to within this share of their size.
     """
 
-    def __init__(self, system: FoldSystem, alphas: Tensor, tolerance: float) -> None:
+    def __init__(self, system: FoldSystem, alphas: Float64[Tensor, "n_alphas"], tolerance: float) -> None:
         dtype = system.factor.dtype
         d = 1 / (system.spectrum.eigenvalues + alphas[:, None])
         self.system = system
@@ -41,8 +42,8 @@ class FoldSearch:
                 # Sums of squares of combinations are sums over pairs of nodes.
                 self.mixing = (mixing[:, None] * mixing[None]).flatten(0, 1).to(dtype)
 
-    def gains(self, targets: FoldTargets) -> Tensor:
-        """How far the mean squared held-out error is below that of the training mean, (n_voxels, n_alphas).
+    def gains(self, targets: FoldTargets) -> Float[Tensor, "n_voxels n_alphas"]:
+        """How far the mean squared held-out error is below that of the training mean.
 
         The difference is put together from small terms, so that float32 tells apart penalties at which a voxel
         without signal is hardly predicted at all.
@@ -54,18 +55,18 @@ class FoldSearch:
         mean = targets.z @ (self.system.offset * self.shrinkage).T
         return gains.addcmul_(mean, 2 * targets.offset[:, None] - mean)
 
-    def correlations(self, targets: FoldTargets) -> Tensor:
-        """Held-out Pearson r, (n_voxels, n_alphas); 0 where targets or predictions are constant."""
+    def correlations(self, targets: FoldTargets) -> Float[Tensor, "n_voxels n_alphas"]:
+        """Held-out Pearson r; 0 where targets or predictions are constant."""
         norms = self._squares(targets.z).sqrt() * targets.sum_squares[:, None].sqrt()
         r = self._cross(targets) / norms
         return torch.where(norms > 0, r, torch.zeros_like(r)).clamp(-1, 1)
 
-    def _cross(self, targets: FoldTargets) -> Tensor:
-        """Sum of products of centred targets and predictions, (n_voxels, n_alphas)."""
+    def _cross(self, targets: FoldTargets) -> Float[Tensor, "n_voxels n_alphas"]:
+        """Sum of products of centred targets and predictions."""
         return (targets.cross * targets.z) @ self.shrinkage.T
 
-    def _squares(self, z: Tensor) -> Tensor:
-        """Sum of squares of the centred predictions, (n_voxels, n_alphas): the costly part.
+    def _squares(self, z: Float[Tensor, "n_voxels rank"]) -> Float[Tensor, "n_voxels n_alphas"]:
+        """Sum of squares of the centred predictions: the costly part.
 
         2 n_test rank operations a voxel and node, or little more than rank^2 with a triangle.
         """
@@ -88,7 +89,9 @@ class FoldSearch:
         return (totals.flatten(1) @ self.mixing).clamp_min_(0)
 
 
-def skeleton(system: FoldSystem, d: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+def skeleton(
+    system: FoldSystem, d: Float64[Tensor, "n_alphas rank"], tolerance: float
+) -> tuple[Int64[Tensor, "n_nodes"], Float64[Tensor, "n_nodes n_alphas"]]:
     """Choose penalties whose predictions span those at all penalties.
 
     Predictions are linear in the vectors d = 1 / (eigenvalues + alpha), which are smooth in log alpha. A pivoted
