@@ -94,7 +94,7 @@ def collect_provenance(
         "stimuli": _describe_stimuli(stimuli) if stimuli is not None else None,
         "backbones": [backbone.describe() for backbone in backbones],
     }
-    return {key: _plain(value) for key, value in record.items()}
+    return {key: plain_values(value) for key, value in record.items()}
 
 
 def write_provenance(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> Path:
@@ -194,15 +194,15 @@ def _describe_stimuli(stimuli: StimulusSet) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """Turn a value into plain JSON without absolute paths."""
     if isinstance(value, Mapping):
-        return {_cut_paths(str(key)): _plain(item) for key, item in value.items()}
+        return {_cut_paths(str(key)): plain_values(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain_values(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
         items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-        return [_plain(item) for item in items]
+        return [plain_values(item) for item in items]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or isinstance(value, bool | int | float):

@@ -17,10 +17,18 @@ import xarray as xr
 from analyses.experiments.config import EncodingConfig, read_config
 from analyses.experiments.run_folder import CONFIG, PREDICTIONS, RESULTS, read_netcdf
 from analyses.geometry import load_geometry
-from analyses.provenance import PROVENANCE
+from analyses.provenance import PROVENANCE, plain_values
 from analyses.report.entries import ENTRIES, Entry, RunData
 from analyses.report.methods import methods_text
-from analyses.report.reading import exclusions, headline_layer, layer_table, neuroids, roi_table
+from analyses.report.reading import (
+    exclusions,
+    headline_layer,
+    layer_names,
+    layer_table,
+    neuroids,
+    roi_table,
+    used_reductions,
+)
 from analyses.report.style import number
 from analyses.report.words import VERDICTS, caveats, percent, summary_sentences, verdict
 from stimuli.files import atomic_write
@@ -53,7 +61,7 @@ def write_report(run_folder: str | Path) -> Path:
     """
     folder = Path(run_folder)
     results = read_netcdf(folder / RESULTS)
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     provenance = _read_provenance(folder / PROVENANCE)
     predictions = read_netcdf(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
     geometry = load_geometry(folder / GEOMETRY) if (folder / GEOMETRY).is_file() else None
@@ -96,7 +104,7 @@ def render_report(
     attrs = results.attrs
     one, many = neuroids(results)
     data = [(name, str(attrs[key])) for name, key in _DATA_FACTS if attrs.get(key)]
-    parts = _parts(provenance | {"config": config.model_dump(mode="json")})
+    parts = _parts(provenance | {"config": _settings(results, config)})
     return environment.from_string(source).render(
         title=str(attrs.get("title", config.dataset)),
         subject=str(attrs.get("subject", "")),
@@ -106,6 +114,7 @@ def render_report(
         verdict=VERDICTS[verdict(results)].format(many=many),
         summary=summary_sentences(results),
         layers=_layer_rows(results),
+        within=str(results.attrs.get("within", "group")) if "r_within" in results else "",
         regions=_roi_rows(results),
         headline=headline_layer(results),
         figures=[_figure(entry, run, pictures) for entry in ENTRIES],
@@ -116,6 +125,22 @@ def render_report(
         open_facts=[("Data", data)] + [(_PARTS[key], rows) for key, rows in parts if key in _PARTS],
         folded_facts=[(key.capitalize(), rows) for key, rows in parts if key not in _PARTS],
     )
+
+
+def _settings(results: xr.Dataset, config: EncodingConfig) -> dict[str, Any]:
+    """Return the configuration with the defaults that were taken, and without the paths of one machine."""
+    settings = config.model_dump(mode="json")
+    reductions, labels = used_reductions(results, config), layer_names(results)
+    for space, shown in zip(config.spaces, settings["spaces"], strict=True):
+        shown["reduction"] = reductions.get(space.name)
+        of_space = [
+            label.removeprefix(f"{space.name}:") for label in labels if label.startswith(f"{space.name}:")
+        ]
+        shown["layers"] = shown["layers"] or of_space or None
+    for name in ("subject", "n_folds"):
+        if settings[name] is None and name in results.attrs:
+            settings[name] = plain_values(results.attrs[name])
+    return dict(plain_values(settings))
 
 
 _DATA_FACTS = (
@@ -169,17 +194,6 @@ def _versions(provenance: dict[str, Any]) -> dict[str, str]:
     if isinstance(code, dict):
         known["cogmodels"] = code.get("version")
     return {str(name): str(version) for name, version in known.items() if version}
-
-
-def _read_config(path: Path) -> EncodingConfig:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} has no {path.name}: it is no run's folder")
-    try:
-        return read_config(path)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is corrupt or of another version ({error}): run the analysis again into a new folder"
-        ) from error
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:
@@ -239,6 +253,7 @@ def _layer_rows(results: xr.Dataset) -> list[tuple[str, ...]]:
             number(row["null_95"], 3),
             f"{row['p']:.2g}" if np.isfinite(row["p"]) else "–",
             percent(row["share_fdr"]),
+            *([number(row["mean_within"], 3)] if "r_within" in results else []),
             number(row["mean_normalized"]),
         )
         for layer, row in layer_table(results).iterrows()

@@ -6,8 +6,20 @@ import numpy as np
 import xarray as xr
 
 from analyses.experiments.config import EncodingConfig
-from analyses.report.reading import SELECTED, ceiling_source, evaluation_unit, kept, layer_names, neuroids
+from analyses.report.reading import (
+    SELECTED,
+    ceiling_rule,
+    ceiling_source,
+    evaluation_unit,
+    kept,
+    layer_names,
+    n_shared,
+    neuroids,
+    used_reductions,
+)
 from encoders.estimators.ridge import RELATIVE_ALPHAS
+from encoders.reductions import make_reduction
+from stimuli.files import count_of
 
 
 def methods_text(results: xr.Dataset, config: EncodingConfig, versions: dict[str, str]) -> str:
@@ -66,9 +78,12 @@ def _data(results: xr.Dataset, config: EncodingConfig) -> str:
 def _features(results: xr.Dataset, config: EncodingConfig) -> str:
     layers = [name for name in layer_names(results) if name != SELECTED]
     text = f"Features came from {_listed(layers)}"
-    reduced = {space.name: space.reduction for space in config.spaces if space.reduction}
-    if reduced:
-        text += f", reduced by {_listed([f'{how} ({name})' for name, how in reduced.items()])}"
+    spaces_of: dict[str, list[str]] = {}
+    for name, how in used_reductions(results, config).items():
+        spaces_of.setdefault(how, []).append(name)
+    if spaces_of:
+        rows = [f"{_reduction_in_words(how)} ({_listed(names)})" for how, names in spaces_of.items()]
+        text += f", made one row a stimulus by {_listed(rows)}"
     if results.attrs.get("kind") == "time_series":
         delays = list(config.delays_volumes)
         text += (
@@ -81,6 +96,24 @@ def _features(results: xr.Dataset, config: EncodingConfig) -> str:
     if config.scale_features:
         text += ", standardised by the mean and standard deviation of the training fold"
     return f"{text}."
+
+
+_REDUCTIONS = {
+    "none": "taking them as they are",
+    "flatten": "flattening",
+    "mean": "the mean over tokens or over the positions of a map",
+    "cls": "taking the first token",
+    "last": "taking the last token",
+    "tokens": "taking all tokens",
+    "grid": "averaging maps to a grid of {size} x {size}",
+    "projection": "a sparse random projection to {n_components} components of seed {seed}, where they had more"
+    " (Li, Hastie & Church 2006)",
+}
+
+
+def _reduction_in_words(how: str) -> str:
+    settings = make_reduction(how).describe()
+    return _REDUCTIONS[settings["name"]].format(**settings)
 
 
 def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
@@ -103,9 +136,21 @@ def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
         text += " Models were fitted on all stimuli outside the published test set and scored on that set."
     else:
         folds = results.attrs.get("n_folds", results.sizes.get("fold", "?"))
-        grouping = results.attrs.get("grouping")
-        whole = f"; never divided between training and test: {grouping}" if grouping else ""
+        grouping = str(results.attrs.get("grouping", ""))
+        if grouping.startswith("samples alone"):
+            whole = f" of {grouping.replace('samples alone', 'single samples')}"
+        else:
+            whole = f"; never divided between training and test: {grouping}" if grouping else ""
         text += f" Predictions were held out in {folds} outer folds{whole}."
+    if n := n_shared(results):
+        shown = f"{count_of(n, 'stimulus', 'stimuli')} {'was' if n == 1 else 'were'} shown"
+        text += (
+            f" In training and test runs alike {shown}: scores generalise to new runs of the same stimuli, not to new"
+            " stimuli."
+            if results.attrs.get("kind") == "time_series"
+            else f" In training and test alike {shown}: scores measure memory for these very stimuli, not prediction of"
+            " new ones."
+        )
     if SELECTED in layer_names(results):
         text += f" A layer was also chosen per {one} inside each training set, by the best inner score."
     return text
@@ -129,12 +174,17 @@ def _scores(results: xr.Dataset) -> str:
         "The score is the Pearson correlation of measured and held-out predicted responses, pooled over "
         "folds."
     )
+    if "r_within" in results:
+        text += (
+            f" It was also taken within each {results.attrs.get('within', 'group')} and averaged over these."
+        )
     unit = evaluation_unit(results)
     source = ceiling_source(results)
     if "noise_ceiling_r" in results and np.isfinite(results["noise_ceiling_r"].values).any():
         text += f" The noise ceiling belongs to {unit or 'the unit that repeats'}"
         text += f" ({source})" if source else ""
-        text += "; normalised scores divide the correlation on that unit by it."
+        text += f"; normalised scores divide the correlation on that unit by it, for {neuroids(results)[1]} with a "
+        text += f"{ceiling_rule(results)}."
     return text
 
 

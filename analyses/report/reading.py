@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import xarray as xr
+
+from analyses.experiments.config import EncodingConfig
 
 #: Significance level of every statement in the report.
 ALPHA = 0.05
@@ -117,14 +121,26 @@ def p_of_headline(results: xr.Dataset) -> float:
     return float((np.sum(draws >= observed) + 1) / (draws.size + 1))
 
 
-def low_ceiling(results: xr.Dataset) -> float:
-    """Return the highest ceiling that was too low to divide by, NaN where there is none."""
+def without_ratio(results: xr.Dataset) -> np.ndarray:
+    """Return which voxels have a score and a ceiling but no ratio of the two, bool of shape (n_neuroids,)."""
     if not {"r_evaluated", "r_normalized", "noise_ceiling_r"} <= set(results.variables):
-        return float("nan")
+        return np.zeros(results.sizes["neuroid"], dtype=bool)
     scored = np.isfinite(results["r_evaluated"].transpose("layer", "neuroid").values)
     divided = np.isfinite(results["r_normalized"].transpose("layer", "neuroid").values)
-    ceiling = np.asarray(results["noise_ceiling_r"].values, dtype=float)[(scored & ~divided).any(axis=0)]
-    return float(np.nanmax(ceiling)) if np.isfinite(ceiling).any() else float("nan")
+    return np.asarray((scored & ~divided).any(axis=0) & np.isfinite(results["noise_ceiling_r"].values))
+
+
+def low_ceiling(results: xr.Dataset) -> float:
+    """Return the highest ceiling up to which no voxel has a ratio, NaN where there is none."""
+    without = without_ratio(results)
+    if not without.any():
+        return float("nan")
+    ceiling = np.asarray(results["noise_ceiling_r"].values, dtype=float)
+    divided = np.isfinite(results["r_normalized"].values).any(
+        axis=results["r_normalized"].get_axis_num("layer")
+    )
+    low = ceiling[without & (ceiling < np.min(ceiling[divided], initial=np.inf))]
+    return float(low.max(initial=-np.inf)) if low.size else float("nan")
 
 
 def evaluation_unit(results: xr.Dataset) -> str:
@@ -142,6 +158,23 @@ def ceiling_source(results: xr.Dataset) -> str:
     return str(results.attrs.get("ceiling_source", "")).removeprefix("unknown: ")
 
 
+def ceiling_rule(results: xr.Dataset) -> str:
+    """Return in words which voxels have a ratio to their ceiling."""
+    return str(results.attrs.get("ceiling_rule", "ceiling that is high enough to divide by"))
+
+
+def used_reductions(results: xr.Dataset, config: EncodingConfig) -> dict[str, str]:
+    """Return how each space's layers were reduced, by its name: what the run recorded, else what was asked for."""
+    if "reductions" in results.attrs:
+        return dict(json.loads(results.attrs["reductions"]))
+    return {space.name: space.reduction for space in config.spaces if space.reduction}
+
+
+def n_shared(results: xr.Dataset) -> int:
+    """Return how many stimuli stand in both training and test of some fold."""
+    return int(results.attrs.get("shared_stimuli", 0))
+
+
 def layer_table(results: xr.Dataset) -> pd.DataFrame:
     """Summarise each layer over the kept voxels.
 
@@ -155,8 +188,8 @@ def layer_table(results: xr.Dataset) -> pd.DataFrame:
     pandas.DataFrame
         One row a layer; columns ``mean_r``, ``median_r``, ``r_95`` (95th percentile over voxels), ``null_95``
         (95th percentile of the permuted mean), ``p``, ``share_fdr`` and ``share_max`` (voxels at 0.05),
-        ``mean_evaluated``, ``mean_normalized`` and ``n_normalized`` (voxels that have a ratio). NaN where
-        unknown.
+        ``mean_within``, ``mean_evaluated``, ``mean_normalized`` and ``n_normalized`` (voxels that have a ratio). NaN
+        where unknown.
 
     Raises
     ------
@@ -179,6 +212,9 @@ def layer_table(results: xr.Dataset) -> pd.DataFrame:
                 "p": p_of_mean(results, layer),
                 "share_fdr": _share_below(results, "q_value", layer),
                 "share_max": _share_below(results, "p_value_max", layer),
+                "mean_within": mean_finite(at_layer(results, "r_within", layer))
+                if "r_within" in results
+                else np.nan,
                 "mean_evaluated": mean_finite(at_layer(results, "r_evaluated", layer))
                 if "r_evaluated" in results
                 else np.nan,

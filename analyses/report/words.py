@@ -10,6 +10,7 @@ from analyses.report.reading import (
     ALPHA,
     SELECTED,
     at_layer,
+    ceiling_rule,
     ceiling_source,
     evaluation_unit,
     exclusions,
@@ -17,15 +18,17 @@ from analyses.report.reading import (
     kept,
     layer_names,
     layer_table,
-    low_ceiling,
     mean_finite,
+    n_shared,
     neuroids,
     null_means,
     p_of_headline,
     significant,
     whole_interval,
+    without_ratio,
 )
 from analyses.report.style import number
+from stimuli.files import count_of
 
 ABOVE, SOME, NOT_ABOVE, NOT_POSITIVE, UNKNOWN = "above", "some", "not above", "not positive", "unknown"
 #: One line a verdict, for the head of the report.
@@ -94,8 +97,8 @@ def summarize(results: xr.Dataset) -> str:
 
 def summary_sentences(results: xr.Dataset) -> list[str]:
     """Return the sentences of `summarize`."""
-    parts = [_score(results), _null(results), _voxels(results), _ceiling(results), _excluded(results)]
-    return [sentence for sentence in parts if sentence]
+    parts = (_score, _shared, _null, _voxels, _within, _ceiling, _excluded)
+    return [sentence for part in parts if (sentence := part(results))]
 
 
 def percent(share: float) -> str:
@@ -121,6 +124,22 @@ def _score(results: xr.Dataset) -> str:
         source = f"from {layer}, the best of {len(names)} layers by this very score (expect less on new data)"
     n = np.isfinite(r).sum()
     return f"Held-out r is {number(mean_finite(r), 3)} on average over {n:,} {many}{interval}, {source}."
+
+
+def _shows_memory(results: xr.Dataset) -> bool:
+    """Tell whether held-out rows show stimuli that were fitted: runs of a series are new measurements of theirs."""
+    return n_shared(results) > 0 and not _is_time_series(results)
+
+
+def _shared(results: xr.Dataset) -> str:
+    if not _shows_memory(results):
+        return ""
+    n = n_shared(results)
+    return (
+        f"Warning: {count_of(n, 'stimulus', 'stimuli')} {'stands' if n == 1 else 'stand'} in both training and test, "
+        "so that this score shows memory for the very stimuli, not prediction of new ones; it is not compared with the "
+        "noise ceiling. Keep the repeats of a stimulus together (--group-by stimulus) to score prediction."
+    )
 
 
 def _null(results: xr.Dataset) -> str:
@@ -162,7 +181,23 @@ def _voxels(results: xr.Dataset) -> str:
     )
 
 
+def _within(results: xr.Dataset) -> str:
+    if "r_within" not in results:
+        return ""
+    mean, group = (
+        layer_table(results)["mean_within"][headline_layer(results)],
+        results.attrs.get("within", "group"),
+    )
+    return (
+        f"Among stimuli of the same {group}, r is {number(mean, 3)} on average. Without any"
+        " signal the predictions of cross-validation correlate below zero within groups, so that zero is no chance"
+        " level here."
+    )
+
+
 def _ceiling(results: xr.Dataset) -> str:
+    if _shows_memory(results):
+        return ""
     known = "noise_ceiling_r" in results and np.isfinite(results["noise_ceiling_r"].values).any()
     if not known:
         why = f" ({ceiling_source(results)})" if ceiling_source(results) else ""
@@ -179,10 +214,11 @@ def _ceiling(results: xr.Dataset) -> str:
         f"noise ceiling is {number(ceiling)} on average"
     )
     if not row["n_normalized"]:
-        return f"{text}; no {one}'s ceiling is high enough to divide by."
+        return f"{text}; no {one}'s repeats agree reliably enough for a ratio."
+    n = int(row["n_normalized"])
     return (
-        f"{text}; the mean ratio is {number(row['mean_normalized'])} over the {int(row['n_normalized']):,} "
-        f"{many} whose ceiling is high enough to divide by."
+        f"{text}; the mean ratio is {number(row['mean_normalized'])} over the {n:,} {one if n == 1 else many} with a "
+        f"{ceiling_rule(results)}."
     )
 
 
@@ -248,11 +284,10 @@ def _ceiling_caveats(results: xr.Dataset) -> list[str]:
             f"quantity: rows hold more noise{rest}."
         )
     text = "The ceiling is itself an estimate, so r / ceiling scatters and can exceed 1"
-    low = low_ceiling(results)
-    if np.isfinite(low):
+    if without_ratio(results).any():
         text += (
-            f"; {neuroids(results)[1]} with a ceiling up to {number(low)} have no ratio, since it would be mostly "
-            "noise"
+            f"; only {neuroids(results)[1]} with a {ceiling_rule(results)} have a ratio, since that of others would be"
+            " mostly noise"
         )
     return [*notes, f"{text}."]
 
@@ -268,6 +303,8 @@ def _null_caveats(results: xr.Dataset) -> list[str]:
         why = ""
         if centre < 0:
             why = ": cross-validation biases the score of an empty model below zero"
+        elif _shows_memory(results):
+            why = ": stimuli that stand in training and test are remembered under the null too"
         elif _is_time_series(results):
             why = (
                 ": permuted stimuli keep their onsets, so the response that is common to all of them is "

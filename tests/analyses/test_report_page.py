@@ -124,6 +124,30 @@ def test_the_page_tells_what_was_run(whole_page: Page) -> None:
         assert str(fact) in whole_page.text
 
 
+def test_the_settings_are_those_that_were_used_without_paths_of_a_machine(tmp_path: Path) -> None:
+    results = simulate_results(n_voxels=40)
+    results.attrs["reductions"] = json.dumps({"MiniLM": "mean"})
+    results["r_within"] = results["r"] / 2
+    results.attrs["within"] = "category"
+    folder = write_run_folder(tmp_path / "run", results)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dataset"] = "/home/someone/study/data"
+    config["spaces"][1]["weights"] = "/home/someone/weights/minilm.safetensors"
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    page = page_of(folder)
+    assert "/home/" not in page.text
+    for shown in (
+        "minilm.safetensors",
+        "encoder.layer.0, encoder.layer.2, encoder.layer.5",
+        "Mean r within category",
+    ):
+        assert shown in page.text
+    assert "spaces › 2 › reduction mean" in page.text
+    table = (folder / "report.html").read_text(encoding="utf-8").partition("</table>")[0]
+    head, *rows = table.split("<tr")[1:]
+    assert {row.count("<td>") for row in rows} == {head.count('scope="col"') - 1} == {8}
+
+
 def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     results = simulate_results(n_voxels=40, n_rois=1, choose=False)
     pages = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -19,8 +21,10 @@ from analyses.report.reading import (
     p_of_headline,
     p_of_mean,
     whole_interval,
+    without_ratio,
 )
 from analyses.report.words import ABOVE, NOT_ABOVE, NOT_POSITIVE, SOME, UNKNOWN, caveats, percent, verdict
+from encoders.reductions import reduction_resolver
 from tests.analyses.run_folder import simulate_results
 
 NAN = float("nan")
@@ -128,7 +132,14 @@ def test_interval_of_the_mean_comes_from_a_region_of_all_voxels_only() -> None:
 
 
 def test_low_ceiling_is_one_without_a_ratio() -> None:
-    assert low_ceiling(hand_made()) == pytest.approx(0.05)
+    results = hand_made()
+    assert low_ceiling(results) == pytest.approx(0.05)
+    # A voxel whose repeats do not agree has none either, and does not make high ceilings low.
+    results["r_normalized"].values[:, 0] = NAN
+    assert without_ratio(results).tolist() == [True, False, True, False, False]
+    assert low_ceiling(results) == pytest.approx(0.05)
+    results["r_normalized"].values[:] = NAN
+    assert low_ceiling(results) == pytest.approx(0.8)
 
 
 def test_exclusions_are_counted_by_reason() -> None:
@@ -263,6 +274,83 @@ def test_summary_of_a_hand_made_run() -> None:
     assert "On block averages the mean r is 0.40 where the noise ceiling is 0.45 on average" in text
     assert "mean ratio is 0.75 over the 2 voxels" in text
     assert "1 voxel was left out before fitting: 1 constant." in text
+
+
+RULE = "ceiling of at least 0.1 and repeats that agree beyond chance (F test over stimuli, q <= 0.05)"
+
+
+def test_the_ratio_is_over_voxels_of_the_rule() -> None:
+    results = hand_made().assign_attrs(ceiling_rule=RULE)
+    assert f"over the 2 voxels with a {RULE}." in summarize(results)
+    assert f"only voxels with a {RULE} have a ratio" in " ".join(caveats(results))
+    assert f"for voxels with a {RULE}." in methods_text(results, preset("demo"), {})
+    results["r_normalized"].values[:] = NAN
+    assert "; no voxel's repeats agree reliably enough for a ratio." in summarize(results)
+
+
+@pytest.mark.parametrize("kind", ["trials", "averages"])
+def test_stimuli_on_both_sides_of_a_fold_are_a_warning_and_no_ratio(kind: str) -> None:
+    alone = {"grouping": "samples alone", "n_folds": 5, "kind": kind}
+    results = hand_made().assign_attrs(alone, shared_stimuli=40)
+    text = summarize(results)
+    assert "Warning: 40 stimuli stand in both training and test" in text
+    assert "memory for the very stimuli, not prediction of new ones" in text
+    assert "ratio" not in text
+    assert "remembered under the null too" in " ".join(caveats(results))
+    methods = methods_text(results, preset("digits69"), {})
+    assert "in 5 outer folds of single samples. In training and test alike 40 stimuli were shown" in methods
+    assert "never divided" not in methods
+    clean = hand_made().assign_attrs(alone, shared_stimuli=0)
+    assert "Warning" not in summarize(clean)
+    assert "mean ratio" in summarize(clean)
+    assert "alike" not in methods_text(clean, preset("digits69"), {})
+
+
+def test_series_that_repeat_their_stimuli_generalise_to_new_runs() -> None:
+    results = hand_made().assign_attrs(kind="time_series", grouping="runs", n_folds=5, shared_stimuli=8)
+    assert "Warning" not in summarize(results)
+    methods = methods_text(results, preset("demo"), {})
+    assert "never divided between training and test: runs." in methods
+    assert (
+        "8 stimuli were shown: scores generalise to new runs of the same stimuli, not to new stimuli."
+        in methods
+    )
+
+
+def test_the_score_within_groups_is_told_with_its_bias() -> None:
+    results = hand_made().assign_attrs(within="digit")
+    results["r_within"] = (("layer", "neuroid"), [[0.0] * 5, [0.1, 0.3, 0.2, 0.0, NAN]])
+    assert layer_table(results).loc["b", "mean_within"] == pytest.approx(0.15)
+    text = summarize(results)
+    assert "Among stimuli of the same digit, r is 0.150 on average. Without any signal" in text
+    assert "below zero within groups" in text
+    assert "Among stimuli" not in summarize(hand_made())
+
+
+def test_methods_describe_the_reductions_that_were_taken() -> None:
+    record = {
+        "net": "projection:4096",
+        "words": "mean",
+        "pixels": "flatten",
+        "other": "mean",
+        "grids": "grid:4",
+    }
+    text = methods_text(hand_made().assign_attrs(reductions=json.dumps(record)), preset("demo"), {})
+    assert "a sparse random projection to 4096 components of seed 0, where they had more" in text
+    assert (
+        "(Li, Hastie & Church 2006) (net), the mean over tokens or over the positions of a map (words and other)"
+        in text
+    )
+    assert "flattening (pixels) and averaging maps to a grid of 4 x 4 (grids)." in text
+
+
+def test_every_reduction_has_its_words() -> None:
+    names = set(reduction_resolver.lookup_dict)
+    for name in names:
+        record = json.dumps({"net": name})
+        assert "made one row a stimulus by" in methods_text(
+            hand_made().assign_attrs(reductions=record), preset("demo"), {}
+        )
 
 
 def test_unknown_ceiling_is_said_with_its_reason() -> None:
