@@ -40,6 +40,36 @@ ATTRS: dict[str, Any] = {
 }
 
 
+def hand_made() -> xr.Dataset:
+    """Two layers, five voxels of which the last is excluded, four permutations, two regions."""
+    return xr.Dataset(
+        {
+            "r": (("layer", "neuroid"), [[0.1, 0.2, 0.3, 0.0, np.nan], [0.5, 0.4, 0.3, 0.2, np.nan]]),
+            "r_evaluated": (
+                ("layer", "neuroid"),
+                [[0.2, 0.2, 0.2, 0.2, np.nan], [0.6, 0.4, 0.4, 0.2, np.nan]],
+            ),
+            "noise_ceiling_r": ("neuroid", [0.8, 0.5, 0.05, np.nan, 0.9]),
+            "r_normalized": (
+                ("layer", "neuroid"),
+                [[0.25, 0.4, np.nan, np.nan, np.nan], [0.7, 0.8, np.nan, np.nan, np.nan]],
+            ),
+            "q_value": (
+                ("layer", "neuroid"),
+                [[0.2, 0.04, 0.2, 0.2, np.nan], [0.01, 0.05, 0.06, 0.5, np.nan]],
+            ),
+            "null_mean_r": (("layer", "permutation"), [[0.0, 0.1, 0.2, 0.4], [0.0, 0.1, 0.2, 0.3]]),
+            "excluded": ("neuroid", ["", "", "", "", "constant"]),
+            "roi_mask": (("roi", "neuroid"), [[1, 1, 1, 1, 1], [0, 1, 1, 0, 1]]),
+            "roi_r": (("layer", "roi"), [[0.15, 0.25], [0.35, 0.35]]),
+            "roi_r_lower": (("layer", "roi"), [[0.05, 0.1], [0.2, 0.25]]),
+            "roi_r_upper": (("layer", "roi"), [[0.2, 0.3], [0.45, 0.5]]),
+        },
+        coords={"layer": ["a", "b"], "roi": ["all", "V1"]},
+        attrs={"evaluation_unit": "block"},
+    )
+
+
 def simulate_results(
     n_voxels: int = 530,
     layers: tuple[str, ...] = (

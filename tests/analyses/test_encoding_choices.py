@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 from analyses.brain_maps import read_brain_map
 from analyses.experiments.config import EncodingConfig, FeatureSpace
 from analyses.experiments.encoding import run_encoding
+from analyses.experiments.fitting import used_reductions
 from analyses.experiments.run_folder import read_netcdf
 from analyses.geometry import VolumeGeometry
-from analyses.report import best_and_worst_voxels
+from analyses.report import best_and_worst_voxels, summarize
 from analyses.report.choice_figures import penalty_shares
 from analyses.report.reading import headline_layer
+from encoders import load_backbone
+from stimuli.files import read_json
 from tests.analyses.small_data import time_series, trials
 
 PIXELS = FeatureSpace(backbone="pixels")
@@ -91,6 +95,34 @@ def test_the_penalties_on_offer_stand_beside_those_chosen(tmp_path: Path) -> Non
     assert [share.layer for share in shares] == ["pixels:pixels", "half"]
     assert all(np.isfinite([share.at_weak, share.at_strong]).all() for share in shares)
     assert "17 values from 0.0001 to 10000 times" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_defaults_that_were_taken_are_written_down(tmp_path: Path) -> None:
+    names = ("efficientnet_lite0", "minilm", "pixels")
+    spaces = (
+        *(FeatureSpace(backbone=name) for name in names),
+        ONE_HOT,
+        FeatureSpace(backbone="gabor", reduction="mean"),
+    )
+    backbones = {name: load_backbone(name) for name in (*names, "gabor")}
+    assert used_reductions(config(*spaces), backbones) == {
+        "efficientnet_lite0": "projection:4096",
+        "minilm": "mean",
+        "pixels": "flatten",
+        "gabor": "mean",
+    }
+    out = tmp_path / "run"
+    results = run_encoding(config(PIXELS, HALF), out, dataset=trials(), progress=False)
+    assert json.loads(results.attrs["reductions"]) == {"pixels": "flatten"}
+    assert read_json(out / "provenance.json")["config"]["reductions"] == {"pixels": "flatten"}
+
+
+def test_repeats_that_are_divided_are_warned_of(tmp_path: Path) -> None:
+    divided = config(ONE_HOT, group_by="none", shuffle=True)
+    results = run_encoding(divided, tmp_path / "run", dataset=trials(), progress=False)
+    assert "stand in both training and test" in summarize(results)
+    kept = run_encoding(config(PIXELS), tmp_path / "kept", dataset=trials(), progress=False)
+    assert "Warning" not in summarize(kept)
 
 
 def test_without_a_choice_maps_and_examples_are_of_the_best_layer(tmp_path: Path) -> None:

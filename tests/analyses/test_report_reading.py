@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -24,31 +22,9 @@ from analyses.report.reading import (
     without_ratio,
 )
 from analyses.report.words import ABOVE, NOT_ABOVE, NOT_POSITIVE, SOME, UNKNOWN, caveats, percent, verdict
-from encoders.reductions import reduction_resolver
-from tests.analyses.run_folder import simulate_results
+from tests.analyses.run_folder import hand_made, simulate_results
 
 NAN = float("nan")
-
-
-def hand_made() -> xr.Dataset:
-    """Two layers, five voxels of which the last is excluded, four permutations, two regions."""
-    return xr.Dataset(
-        {
-            "r": (("layer", "neuroid"), [[0.1, 0.2, 0.3, 0.0, NAN], [0.5, 0.4, 0.3, 0.2, NAN]]),
-            "r_evaluated": (("layer", "neuroid"), [[0.2, 0.2, 0.2, 0.2, NAN], [0.6, 0.4, 0.4, 0.2, NAN]]),
-            "noise_ceiling_r": ("neuroid", [0.8, 0.5, 0.05, NAN, 0.9]),
-            "r_normalized": (("layer", "neuroid"), [[0.25, 0.4, NAN, NAN, NAN], [0.7, 0.8, NAN, NAN, NAN]]),
-            "q_value": (("layer", "neuroid"), [[0.2, 0.04, 0.2, 0.2, NAN], [0.01, 0.05, 0.06, 0.5, NAN]]),
-            "null_mean_r": (("layer", "permutation"), [[0.0, 0.1, 0.2, 0.4], [0.0, 0.1, 0.2, 0.3]]),
-            "excluded": ("neuroid", ["", "", "", "", "constant"]),
-            "roi_mask": (("roi", "neuroid"), [[1, 1, 1, 1, 1], [0, 1, 1, 0, 1]]),
-            "roi_r": (("layer", "roi"), [[0.15, 0.25], [0.35, 0.35]]),
-            "roi_r_lower": (("layer", "roi"), [[0.05, 0.1], [0.2, 0.25]]),
-            "roi_r_upper": (("layer", "roi"), [[0.2, 0.3], [0.45, 0.5]]),
-        },
-        coords={"layer": ["a", "b"], "roi": ["all", "V1"]},
-        attrs={"evaluation_unit": "block"},
-    )
 
 
 def test_layer_table_leaves_out_excluded_voxels() -> None:
@@ -274,83 +250,6 @@ def test_summary_of_a_hand_made_run() -> None:
     assert "On block averages the mean r is 0.40 where the noise ceiling is 0.45 on average" in text
     assert "mean ratio is 0.75 over the 2 voxels" in text
     assert "1 voxel was left out before fitting: 1 constant." in text
-
-
-RULE = "ceiling of at least 0.1 and repeats that agree beyond chance (F test over stimuli, q <= 0.05)"
-
-
-def test_the_ratio_is_over_voxels_of_the_rule() -> None:
-    results = hand_made().assign_attrs(ceiling_rule=RULE)
-    assert f"over the 2 voxels with a {RULE}." in summarize(results)
-    assert f"only voxels with a {RULE} have a ratio" in " ".join(caveats(results))
-    assert f"for voxels with a {RULE}." in methods_text(results, preset("demo"), {})
-    results["r_normalized"].values[:] = NAN
-    assert "; no voxel's repeats agree reliably enough for a ratio." in summarize(results)
-
-
-@pytest.mark.parametrize("kind", ["trials", "averages"])
-def test_stimuli_on_both_sides_of_a_fold_are_a_warning_and_no_ratio(kind: str) -> None:
-    alone = {"grouping": "samples alone", "n_folds": 5, "kind": kind}
-    results = hand_made().assign_attrs(alone, shared_stimuli=40)
-    text = summarize(results)
-    assert "Warning: 40 stimuli stand in both training and test" in text
-    assert "memory for the very stimuli, not prediction of new ones" in text
-    assert "ratio" not in text
-    assert "remembered under the null too" in " ".join(caveats(results))
-    methods = methods_text(results, preset("digits69"), {})
-    assert "in 5 outer folds of single samples. In training and test alike 40 stimuli were shown" in methods
-    assert "never divided" not in methods
-    clean = hand_made().assign_attrs(alone, shared_stimuli=0)
-    assert "Warning" not in summarize(clean)
-    assert "mean ratio" in summarize(clean)
-    assert "alike" not in methods_text(clean, preset("digits69"), {})
-
-
-def test_series_that_repeat_their_stimuli_generalise_to_new_runs() -> None:
-    results = hand_made().assign_attrs(kind="time_series", grouping="runs", n_folds=5, shared_stimuli=8)
-    assert "Warning" not in summarize(results)
-    methods = methods_text(results, preset("demo"), {})
-    assert "never divided between training and test: runs." in methods
-    assert (
-        "8 stimuli were shown: scores generalise to new runs of the same stimuli, not to new stimuli."
-        in methods
-    )
-
-
-def test_the_score_within_groups_is_told_with_its_bias() -> None:
-    results = hand_made().assign_attrs(within="digit")
-    results["r_within"] = (("layer", "neuroid"), [[0.0] * 5, [0.1, 0.3, 0.2, 0.0, NAN]])
-    assert layer_table(results).loc["b", "mean_within"] == pytest.approx(0.15)
-    text = summarize(results)
-    assert "Among stimuli of the same digit, r is 0.150 on average. Without any signal" in text
-    assert "below zero within groups" in text
-    assert "Among stimuli" not in summarize(hand_made())
-
-
-def test_methods_describe_the_reductions_that_were_taken() -> None:
-    record = {
-        "net": "projection:4096",
-        "words": "mean",
-        "pixels": "flatten",
-        "other": "mean",
-        "grids": "grid:4",
-    }
-    text = methods_text(hand_made().assign_attrs(reductions=json.dumps(record)), preset("demo"), {})
-    assert "a sparse random projection to 4096 components of seed 0, where they had more" in text
-    assert (
-        "(Li, Hastie & Church 2006) (net), the mean over tokens or over the positions of a map (words and other)"
-        in text
-    )
-    assert "flattening (pixels) and averaging maps to a grid of 4 x 4 (grids)." in text
-
-
-def test_every_reduction_has_its_words() -> None:
-    names = set(reduction_resolver.lookup_dict)
-    for name in names:
-        record = json.dumps({"net": name})
-        assert "made one row a stimulus by" in methods_text(
-            hand_made().assign_attrs(reductions=record), preset("demo"), {}
-        )
 
 
 def test_unknown_ceiling_is_said_with_its_reason() -> None:
