@@ -96,7 +96,7 @@ def published_split(generator: Generator) -> Dataset:
 
 
 SCENARIOS: dict[str, tuple[Callable[[Generator], Dataset], dict[str, object]]] = {
-    "blocks": (blocks, {}),
+    "blocks": (blocks, {"delays_volumes": (1, 2)}),
     "repeated trials": (repeated_trials, {"n_folds": 4}),
     "drifting trials": (drifting_trials, {"n_folds": 4}),
     "published split": (published_split, {"split": "published"}),
@@ -105,7 +105,7 @@ SCENARIOS: dict[str, tuple[Callable[[Generator], Dataset], dict[str, object]]] =
 
 def configure(choices: Mapping[str, object], seed: int) -> EncodingConfig:
     spaces = tuple(FeatureSpace(backbone=f"onehot:{layer[6:]}", label=layer) for layer in LAYERS)
-    few = {"alphas": (1.0, 30.0), "inner_folds": 2, "delays_volumes": (1, 2), "n_bootstrap": 10}
+    few = {"alphas": (1.0, 30.0), "inner_folds": 2, "n_bootstrap": 10}
     return EncodingConfig.model_validate(
         {
             "dataset": "null",
