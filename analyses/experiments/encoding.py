@@ -20,12 +20,13 @@ from analyses.experiments.design import Design, check_inner_folds, compact_featu
 from analyses.experiments.evaluation import evaluation_units
 from analyses.experiments.finished import read_finished
 from analyses.experiments.fitting import (
-    SELECTED,
     SpaceFeatures,
     extract_into_store,
     extract_spaces,
+    fit_layers,
     make_encoder,
     open_backbones,
+    predictions_by_label,
     used_reductions,
 )
 from analyses.experiments.null import Null, compute_null, null_kind
@@ -42,7 +43,7 @@ from analyses.experiments.run_folder import (
 from analyses.provenance import collect_provenance, write_provenance
 from encoders import Backbone, save_encoder
 from encoders.checkpoints import FolderCheckpoint
-from encoders.cross_validation import LayerCrossValidation, cross_validate_layers
+from encoders.cross_validation import LayerCrossValidation
 from stimuli.files import hash_array
 
 
@@ -112,17 +113,22 @@ def run_encoding(
         features = extract_into_store(config, opened, dataset.stimuli, out / FEATURES, progress=progress)
         _check_features(features.matrices)
     except ValueError:
-        release_run_folder(
-            out
-        )  # nothing can be fitted with these settings, so that others may have the folder
+        release_run_folder(out)  # nothing can be fitted with these settings: others may have the folder
         raise
     checkpoint = FolderCheckpoint(
         out / "checkpoints", {"config": config.identity, "responses": hash_array(design.Y)}
     )
     fitted_features = _features_to_fit(features, config)
     with FitProgress() if progress else nullcontext() as bar:
-        fitted = _fit_layers(design, fitted_features, encoder, checkpoint, bar)
-        predictions = _predictions_by_label(fitted, choose_layer=config.choose_layer)
+        fitted = fit_layers(
+            design,
+            fitted_features,
+            encoder,
+            progress=None if bar is None else bar.fits,
+            checkpoint=checkpoint,
+        )
+        choose = config.choose_layer and len(fitted.layers) > 1
+        predictions = predictions_by_label(fitted, with_selected=choose)
         null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar)
     results = assemble_results(dataset, design, config, fitted, predictions, units, null)
     reductions = used_reductions(config, opened)
@@ -190,33 +196,6 @@ def _features_to_fit(features: SpaceFeatures, config: EncodingConfig) -> dict[st
     if config.scale_features:
         return features.matrices
     return {label: compact_features(matrix) for label, matrix in features.matrices.items()}
-
-
-def _fit_layers(
-    design: Design,
-    features: Mapping[str, np.ndarray],
-    encoder: Any,
-    checkpoint: FolderCheckpoint,
-    bar: FitProgress | None,
-) -> LayerCrossValidation:
-    laid_out = {label: design.matrix(matrix) for label, matrix in features.items()}
-    return cross_validate_layers(
-        encoder,
-        laid_out,
-        design.Y,
-        design.folds,
-        groups=design.groups,
-        progress=None if bar is None else bar.fits,
-        checkpoint=checkpoint,
-    )
-
-
-def _predictions_by_label(fitted: LayerCrossValidation, *, choose_layer: bool) -> dict[str, np.ndarray]:
-    assert fitted.predictions is not None
-    predictions = dict(zip(fitted.layers, fitted.predictions, strict=True))
-    if choose_layer and len(predictions) > 1:
-        predictions[SELECTED] = fitted.selected_predictions
-    return predictions
 
 
 def _null(

@@ -95,8 +95,7 @@ def evaluation_units(dataset: Dataset, design: Design, *, block_lag_volumes: int
     stimulus = design.stimulus_index[tested]
     if len(np.unique(stimulus)) < len(stimulus):
         repeats = stack_repeats(design.Y[tested], stimulus)
-        counts = np.isfinite(repeats[..., 0]).sum(axis=0)
-        n_averaged = float(len(counts) / (1 / counts).sum())
+        n_averaged = _mean_repeats(repeats)
         source = (
             f"repeats of each stimulus (harmonic mean {n_averaged:.3g}), bias-corrected explainable variance"
         )
@@ -109,8 +108,7 @@ def evaluation_units(dataset: Dataset, design: Design, *, block_lag_volumes: int
         )
     if dataset.repeats is not None:
         repeats = np.asarray(dataset.repeats)[:, stimulus][:, :, design.kept]
-        counts = np.isfinite(repeats[..., 0]).sum(axis=0)
-        n_averaged = float(len(counts) / (1 / counts).sum())
+        n_averaged = _mean_repeats(repeats)
         source = (
             f"single repeats behind the averages (harmonic mean {n_averaged:.3g}),"
             " bias-corrected explainable variance"
@@ -140,6 +138,12 @@ def resampling_units(design: Design) -> np.ndarray:
         first = blocks[blocks >= 0].min(initial=blocks.max())
         units[here] = np.maximum.accumulate(np.where(blocks >= 0, blocks, first))
     return units
+
+
+def _mean_repeats(repeats: np.ndarray) -> float:
+    """Harmonic mean over stimuli of the number of repeats, which is what averaging divides noise by."""
+    counts = np.isfinite(repeats[..., 0]).sum(axis=0)
+    return float(len(counts) / (1 / counts).sum())
 
 
 def _block_units(design: Design, lag_volumes: int) -> EvaluationUnits:

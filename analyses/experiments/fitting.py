@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from analyses.experiments.config import EncodingConfig, FeatureSpace
+from analyses.experiments.design import Design
 from encoders import Backbone, RidgeEncoder, extract_features, load_backbone
 from encoders.backbones.image_preprocess import ImagePreprocess
+from encoders.checkpoints import Checkpoint
+from encoders.cross_validation import LayerCrossValidation, Progress, cross_validate_layers
 from encoders.feature_store import CorruptFeaturesError, FeatureStore
 from encoders.solvers.checks import check_device
 from stimuli import StimulusSet
@@ -58,6 +62,40 @@ def _ridge(config: EncodingConfig) -> RidgeEncoder:
 
 #: Encoding models by name; `EncodingConfig.encoder` names one.
 ENCODERS: dict[str, Callable[[EncodingConfig], RidgeEncoder]] = {"ridge": _ridge}
+
+
+def fit_layers(
+    design: Design,
+    features: Mapping[str, np.ndarray],
+    encoder: Any,
+    *,
+    stimulus_index: np.ndarray | None = None,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> LayerCrossValidation:
+    """Lay features (n_stimuli, n_features) out over samples and cross-validate every layer.
+
+    `stimulus_index` replaces the true one, for the null.
+    """
+    laid_out = {label: design.matrix(matrix, stimulus_index) for label, matrix in features.items()}
+    return cross_validate_layers(
+        encoder,
+        laid_out,
+        design.Y,
+        design.folds,
+        groups=design.groups,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def predictions_by_label(fitted: LayerCrossValidation, *, with_selected: bool) -> dict[str, np.ndarray]:
+    """Name held-out predictions (n_samples, n_voxels) by layer, and those of the selected layer by `SELECTED`."""
+    assert fitted.predictions is not None
+    predictions = dict(zip(fitted.layers, fitted.predictions, strict=True))
+    if with_selected:
+        predictions[SELECTED] = fitted.selected_predictions
+    return predictions
 
 
 def make_encoder(config: EncodingConfig) -> RidgeEncoder:

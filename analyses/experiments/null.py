@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,18 +14,16 @@ import torch
 
 from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design
-from analyses.experiments.fitting import SELECTED
+from analyses.experiments.fitting import SELECTED, fit_layers, predictions_by_label
 from analyses.statistics.permutation import (
     max_statistic_p_values,
     permutation_p_values,
     permute_blocks_within_runs,
 )
 from encoders.checkpoints import Checkpoint
-from encoders.cross_validation import cross_validate_layers
+from encoders.cross_validation import Progress
 from encoders.scores import correlation_score
 from stimuli.files import hash_array
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,12 @@ def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[n
         drawn[:, order] = order[drawn_in_order]
         return drawn, "trials within runs" if design.runs is not None else "stimuli"
     generator = np.random.default_rng(seed)
-    first_row = np.zeros(index.max() + 1, dtype=np.int64)
-    first_row[index[::-1]] = np.arange(len(index))[::-1]
     drawn = np.empty((n_permutations, len(index)), dtype=np.int64)
     for part in (tested, ~tested):
-        shown = np.unique(index[part])
-        rank = np.searchsorted(shown, index[part])
+        shown, first, rank = np.unique(index[part], return_index=True, return_inverse=True)
+        first_row = np.flatnonzero(part)[first]
         for row in drawn:
-            row[part] = first_row[generator.permutation(shown)[rank]]
+            row[part] = first_row[generator.permutation(len(shown))[rank]]
     return drawn, "whole stimuli"
 
 
@@ -151,8 +147,8 @@ def compute_null(
             return np.stack(
                 [correlation_score(measured, predictions[label][rows[tested]]) for label in labels]
             )
-        shown = design.stimulus_index[rows]
-        permuted = _refit(design, features, encoder, shown, with_selected=SELECTED in predictions)
+        fitted = fit_layers(design, features, encoder, stimulus_index=design.stimulus_index[rows])
+        permuted = predictions_by_label(fitted, with_selected=SELECTED in predictions)
         return np.stack([correlation_score(measured, permuted[label][tested]) for label in labels])
 
     made_of = _fitted_to(design, features) if kind == "refit" else ""
@@ -201,20 +197,3 @@ def _workers(device: str) -> Iterator[ThreadPoolExecutor]:
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(n_threads)
-
-
-def _refit(
-    design: Design,
-    features: Mapping[str, np.ndarray],
-    encoder: Any,
-    stimulus_index: np.ndarray,
-    *,
-    with_selected: bool,
-) -> dict[str, np.ndarray]:
-    laid_out = {label: design.matrix(matrix, stimulus_index) for label, matrix in features.items()}
-    fitted = cross_validate_layers(encoder, laid_out, design.Y, design.folds, groups=design.groups)
-    assert fitted.predictions is not None
-    permuted = dict(zip(fitted.layers, fitted.predictions, strict=True))
-    if with_selected:
-        permuted[SELECTED] = fitted.selected_predictions
-    return permuted

@@ -15,6 +15,7 @@ from analyses.experiments import encoding, null
 from analyses.experiments.config import EncodingConfig, FeatureSpace, read_config
 from analyses.experiments.encoding import run_encoding
 from encoders import load_encoder
+from encoders.cross_validation import LayerCrossValidation
 from stimuli import StimulusSet
 from tests.analyses.small_data import trials
 
@@ -45,15 +46,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, xr.Dataset
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, n_permutations: int) -> None:
     """Let the null fail once some permutations are kept, as an interruption would."""
-    true_refit, done = null._refit, []
+    true_refit, done = null.fit_layers, []
 
-    def refit(*arguments: object, **options: object) -> dict[str, np.ndarray]:
+    def refit(*arguments: object, **options: object) -> LayerCrossValidation:
         if len(done) == n_permutations:
             raise KeyboardInterrupt
         done.append(1)
         return true_refit(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(null, "_refit", refit)
+    monkeypatch.setattr(null, "fit_layers", refit)
 
 
 def test_permutations_of_other_images_are_not_taken_over(
@@ -97,7 +98,7 @@ def stop_at_the_first_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(encoding, "_fit_layers", fail)
+    monkeypatch.setattr(encoding, "fit_layers", fail)
 
 
 def test_resume_computes_damaged_features_again_and_says_so(
