@@ -29,6 +29,7 @@ from analyses.experiments.fitting import (
     predictions_by_label,
     used_reductions,
 )
+from analyses.experiments.held_out import held_out_predictions, write_held_out
 from analyses.experiments.null import Null, compute_null, null_kind
 from analyses.experiments.progress import FitProgress
 from analyses.experiments.results import assemble_results, example_predictions
@@ -134,6 +135,7 @@ def run_encoding(
     reductions = used_reductions(config, opened)
     results.attrs["reductions"] = json.dumps(reductions)  # netCDF keeps no mappings
     _write_encoder(out, features, design, encoder, fitted, config)
+    write_held_out(held_out_predictions(dataset, design, predictions, results), out)
     examples = example_predictions(dataset, design, predictions, results)
     write_netcdf(examples, out / PREDICTIONS)
     _write_maps(out, dataset, results)

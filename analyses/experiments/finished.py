@@ -10,6 +10,7 @@ import xarray as xr
 
 from analyses.datasets import Dataset
 from analyses.experiments.design import Design
+from analyses.experiments.held_out import read_held_out
 from analyses.experiments.run_folder import PREDICTIONS, RESULTS, read_netcdf
 from analyses.provenance import PROVENANCE
 from encoders import Backbone, load_encoder
@@ -33,8 +34,8 @@ def read_finished(
     Returns
     -------
     xarray.Dataset or None
-        None when the run did not end, or when its encoder, examples or provenance are missing or damaged: these are
-        by-products of the fit, so that it has to be done again.
+        None when the run did not end, or when its encoder, held-out predictions, examples or provenance are missing or
+        damaged: these are by-products of the fit, so that it has to be done again.
 
     Raises
     ------
@@ -49,6 +50,7 @@ def read_finished(
     try:
         record = read_json(folder / PROVENANCE)
         examples = read_netcdf(folder / PREDICTIONS)
+        read_held_out(folder)
         load_encoder(folder / "encoder")
         fitted_to = (
             record["dataset"]["sha256"]["responses"],

@@ -13,6 +13,7 @@ from stimuli.files import atomic_write
 CONFIG = "config.json"
 RESULTS = "results.nc"
 PREDICTIONS = "predictions.nc"
+HELD_OUT = "held_out.nc"
 FEATURES = "features"
 _UNFINISHED_CONFIG = re.compile(rf"\.[0-9a-f]{{12}}\.{re.escape(CONFIG)}")
 
