@@ -8,6 +8,7 @@ constructor parameters and learnt attributes (names that end in an underscore) a
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from encoders.estimators.ridge import RidgeEncoder
+from encoders.training.settings import Training
 from stimuli.files import atomic_write, hash_file, read_json, unknown_name_message, write_json
 
 FORMAT = "cogmodels encoder"
@@ -26,6 +28,8 @@ _ARRAYS_NAME = "arrays.safetensors"
 
 EncoderClass = TypeVar("EncoderClass", bound=type)
 _ENCODERS: dict[str, type] = {}
+# Settings that are a parameter as a whole; no other class is made from what a folder says.
+_SETTINGS: dict[str, type] = {"Training": Training}
 
 
 def register_encoder(cls: EncoderClass) -> EncoderClass:
@@ -212,6 +216,10 @@ def _pack(value: Any, place: str, arrays: dict[str, NDArray]) -> Any:
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"dict": {key: _pack(item, f"{place}.{key}", arrays) for key, item in value.items()}}
+    if type(value) in _SETTINGS.values():
+        # Not asdict: what lies inside is packed here.
+        held = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {"settings": [type(value).__name__, _pack(held, place, arrays)]}
     raise TypeError(
         f"{place} is {value!r:.60} ({type(value).__name__}), which cannot be saved: numpy arrays of numbers, "
         f"numbers, text, None, and lists, tuples and dicts of them can"
@@ -230,6 +238,9 @@ def _unpack(value: Any, arrays: Mapping[str, NDArray]) -> Any:
         return {key: _unpack(item, arrays) for key, item in held.items()}
     if kind == "float":
         return float(held)
+    if kind == "settings":
+        name, content = held
+        return _SETTINGS[name](**_unpack(content, arrays))
     if kind == "scalar":
         return arrays[held][()]
     if kind == "transposed":

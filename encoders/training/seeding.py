@@ -1,5 +1,6 @@
 """Dropout that draws from a generator of its own, so that threads and resumed runs give the same bits."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -49,3 +50,9 @@ def set_generator(module: nn.Module, generator: torch.Generator) -> None:
     for part in module.modules():
         if isinstance(part, SeededDropout):
             part.generator = generator
+
+
+def make_generator(seed: int, *stream: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Return a torch generator for one purpose: other streams of the same seed are independent of it."""
+    state = np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state) >> 1)  # torch takes 63 bits
