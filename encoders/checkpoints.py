@@ -18,13 +18,16 @@ _IDENTITY = "__identity__"
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Where finished arrays are kept: anything with `load` and `save`."""
+    """Where finished arrays are kept: anything with `load`, `save` and `discard`."""
 
     def load(self, key: str) -> dict[str, NDArray] | None:
         """Return the arrays saved under `key`, or None."""
 
     def save(self, key: str, arrays: Mapping[str, NDArray]) -> None:
-        """Keep arrays under `key`."""
+        """Keep arrays under `key`, in place of what was there."""
+
+    def discard(self, key: str) -> None:
+        """Forget what is kept under `key`, if anything is."""
 
 
 class FolderCheckpoint:
@@ -91,6 +94,10 @@ class FolderCheckpoint:
             )
         with atomic_write(self.path(key)) as temporary, open(temporary, "wb") as file:
             np.savez(file, **plain, **{_IDENTITY: np.array(self._seal(key))})
+
+    def discard(self, key: str) -> None:
+        """Remove what this configuration saved under `key`, if it did."""
+        self.path(key).unlink(missing_ok=True)
 
     def _seal(self, key: str) -> str:
         return hashlib.sha256(f"{self.identity_hash}\n{key}".encode()).hexdigest()

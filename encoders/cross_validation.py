@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from encoders.checkpoints import Checkpoint, FolderCheckpoint
-from encoders.fold_fitter import FoldFitter
+from encoders.estimators.trained import TrainedEncoder
+from encoders.fold_fitter import FoldFitter, Rows
 from encoders.folds import Folds, check_folds, make_folds, merge_groups
+from encoders.stored_layer import CorruptFeaturesError
+from encoders.tokens import TokenSource, as_token_source
 
 __all__ = [
     "Checkpoint",
@@ -93,7 +96,7 @@ class LayerCrossValidation:
 
 def cross_validate(
     encoder: Any,
-    X: ArrayLike,
+    X: ArrayLike | TokenSource,
     Y: ArrayLike,
     folds: Sequence[tuple[ArrayLike, ArrayLike]],
     groups: ArrayLike | None = None,
@@ -108,8 +111,8 @@ def cross_validate(
     encoder : estimator
         scikit-learn style; cloned for each fold and never changed. Its inner folds get the groups of the
         training rows.
-    X : (n_samples, n_features) array
-        Features.
+    X : (n_samples, n_features) array, or tokens
+        Features. Trained encoders take whatever `as_token_source` does: tokens on disk stay there.
     Y : (n_samples, n_voxels) array
         Responses.
     folds : sequence of (train, test)
@@ -120,7 +123,8 @@ def cross_validate(
         Called with (fits done, fits in all, label) after each fold.
     checkpoint : Checkpoint, optional
         Finished folds are saved there and taken from there. Keys hold a hash of data, rows, groups and the
-        encoder's parameters, so a fold of other data is never taken.
+        encoder's parameters, so a fold of other data is never taken. Of a fold under way, a trained encoder keeps
+        every epoch there.
 
     Returns
     -------
@@ -132,7 +136,7 @@ def cross_validate(
         For NaN, shapes that do not match, or folds that leak.
     """
     responses, checked, labels = _check(Y, folds, groups)
-    matrix = _check_features("X", X, len(responses))
+    matrix = _check_features(encoder, "X", X, len(responses))
     result = _empty_result(responses, checked)
     grids = []
     fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always=False)
@@ -148,7 +152,7 @@ def cross_validate(
 
 def cross_validate_layers(
     encoder: Any,
-    features: Mapping[str, ArrayLike],
+    features: Mapping[str, Any],
     Y: ArrayLike,
     folds: Sequence[tuple[ArrayLike, ArrayLike]],
     groups: ArrayLike | None = None,
@@ -169,7 +173,8 @@ def cross_validate_layers(
         scikit-learn style; cloned for each layer and fold and never changed.
     features : mapping of str to (n_samples, n_features) array
         Features a layer. With a method `matrix(layer)` (as `Features` has) that is used. One layer is in
-        memory at a time if the mapping reads it when asked.
+        memory at a time if the mapping reads it when asked. Trained encoders take ``features[layer]`` as tokens
+        (see `as_token_source`); those on disk stay there.
     Y, folds, groups, progress, checkpoint
         As in `cross_validate`.
     keep_layer_predictions : bool
@@ -191,7 +196,7 @@ def cross_validate_layers(
     if not layers:
         raise ValueError("features is empty: at least one layer is needed")
     for layer in layers:
-        _check_features(f"features[{layer!r}]", _layer_matrix(features, layer), len(responses))
+        _check_features(encoder, f"features[{layer!r}]", _of_layer(encoder, features, layer), len(responses))
 
     selected = _empty_result(responses, checked)
     shape = (len(layers), len(checked), responses.shape[1])
@@ -205,7 +210,9 @@ def cross_validate_layers(
     # One layer leaves nothing to choose, so its inner score is not worth fits of its own.
     fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always=len(layers) > 1)
     for position, layer in enumerate(layers):
-        matrix = _check_features(f"features[{layer!r}]", _layer_matrix(features, layer), len(responses))
+        given = _of_layer(encoder, features, layer)
+        # Tokens on disk have been read through above, which takes as long as an epoch.
+        matrix = _check_features(encoder, f"features[{layer!r}]", given, len(responses), read=False)
         for number, piece in enumerate(fit.over_folds(matrix, layer)):
             test = checked[number][1]
             alphas[position, number] = piece["alphas"]
@@ -251,7 +258,13 @@ def _check(
     return responses, checked, None if groups is None else np.asarray(groups)
 
 
-def _check_features(name: str, X: ArrayLike, n_samples: int) -> NDArray:
+def _check_features(encoder: Any, name: str, X: Any, n_samples: int, read: bool = True) -> Rows:
+    if isinstance(encoder, TrainedEncoder):
+        return _check_tokens(name, X, n_samples, read)
+    if isinstance(X, TokenSource):
+        raise ValueError(
+            f"{name} holds tokens, and {type(encoder).__name__} takes (n_samples, n_features): pool or flatten them"
+        )
     matrix = np.asarray(X)
     if matrix.ndim != 2 or len(matrix) != n_samples or not matrix.shape[1]:
         raise ValueError(
@@ -265,9 +278,23 @@ def _check_features(name: str, X: ArrayLike, n_samples: int) -> NDArray:
     return matrix
 
 
-def _layer_matrix(features: Mapping[str, ArrayLike], layer: str) -> ArrayLike:
+def _check_tokens(name: str, X: Any, n_samples: int, read: bool) -> TokenSource:
+    try:
+        source = as_token_source(X)
+        if len(source) != n_samples:
+            raise ValueError(f"X has {len(source)} rows; {n_samples} are needed, one a row of Y")
+        if read:
+            source.check()
+    except CorruptFeaturesError:
+        raise  # says which file
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name}: {error}") from error
+    return source
+
+
+def _of_layer(encoder: Any, features: Mapping[str, Any], layer: str) -> Any:
     matrix = getattr(features, "matrix", None)
-    return features[layer] if matrix is None else matrix(layer)
+    return features[layer] if matrix is None or isinstance(encoder, TrainedEncoder) else matrix(layer)
 
 
 def _stack_grids(grids: Sequence[NDArray]) -> NDArray | None:

@@ -1,7 +1,7 @@
 """One encoder fitted to the training rows of each fold, with finished folds kept in a checkpoint."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,41 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from encoders.checkpoints import Checkpoint
+from encoders.estimators.trained import TrainedEncoder
 from encoders.folds import Folds, make_folds
+from encoders.parameters import describe_parameters
+from encoders.tokens import TokenSource
 from stimuli.files import hash_array
 
 PIECE = {"predictions", "alphas", "alpha_grid", "inner_scores"}
 """Arrays of one finished fold."""
+
+
+Rows = NDArray | TokenSource
+"""Features of samples, of which rows can be taken: a matrix, or tokens that are read when they are needed."""
+
+
+class _Epochs:
+    """The checkpoint of the epochs of one fold, forgotten when the fold is finished: weights are large."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._keys: set[str] = set()
+
+    def load(self, key: str) -> dict[str, NDArray] | None:
+        self._keys.add(key)
+        return self._checkpoint.load(key)
+
+    def save(self, key: str, arrays: Mapping[str, NDArray]) -> None:
+        self._keys.add(key)
+        self._checkpoint.save(key, arrays)
+
+    def discard(self, key: str) -> None:
+        self._checkpoint.discard(key)
+
+    def forget(self) -> None:
+        for key in self._keys:
+            self._checkpoint.discard(key)
 
 
 class FoldFitter:
@@ -32,27 +62,31 @@ class FoldFitter:
         self.checkpoint, self.score_always = checkpoint, score_always
         self.y_hash = "" if checkpoint is None else hash_array(Y)
 
-    def over_folds(self, X: NDArray, name: str) -> Iterator[dict[str, NDArray]]:
+    def over_folds(self, X: Rows, name: str) -> Iterator[dict[str, NDArray]]:
         """Yield each fold's arrays, those of `PIECE`."""
-        x_hash = "" if self.checkpoint is None else hash_array(X)
+        x_hash = ""
+        if self.checkpoint is not None:
+            x_hash = X.content_hash if isinstance(X, TokenSource) else hash_array(X)
         for number in range(len(self.folds)):
             if self.checkpoint is None:
-                yield self._fit(X, number)
+                yield self._fit(X, number, None)
                 continue
             key = f"{name}/fold{number}/{self._content_hash(x_hash, number)}"
             piece = self.checkpoint.load(key)
             if (
                 piece is None or set(piece) != PIECE
             ):  # another version of this package may have kept other arrays
-                piece = self._fit(X, number)
+                epochs = _Epochs(self.checkpoint)
+                piece = self._fit(X, number, epochs)
                 self.checkpoint.save(key, piece)
+                epochs.forget()
             yield piece
 
-    def _fit(self, X: NDArray, number: int) -> dict[str, NDArray]:
+    def _fit(self, X: Rows, number: int, epochs: Checkpoint | None) -> dict[str, NDArray]:
         train, test = self.folds[number]
         X_train, Y_train = X[train], self.Y[train]
         groups = None if self.groups is None else self.groups[train]
-        fitted = _fit_clone(self.encoder, X_train, Y_train, groups)
+        fitted = _fit_clone(self.encoder, X_train, Y_train, groups, epochs)
         n_voxels = self.Y.shape[1]
         scores = _best_inner_score(fitted, n_voxels)
         if scores is None and self.score_always:
@@ -74,11 +108,15 @@ class FoldFitter:
         if self.groups is not None:
             # Names of the groups do not matter, who belongs together and in which order does.
             parts.append("groups=" + hash_array(np.unique(self.groups[train], return_inverse=True)[1]))
-        parts += [f"{name}={_describe(value)}" for name, value in sorted(self.encoder.get_params().items())]
+        parts.append(describe_parameters(self.encoder))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _fit_clone(encoder: Any, X: NDArray, Y: NDArray, groups: NDArray | None) -> Any:
+def _fit_clone(
+    encoder: Any, X: Rows, Y: NDArray, groups: NDArray | None, epochs: Checkpoint | None = None
+) -> Any:
+    if isinstance(encoder, TrainedEncoder):
+        return clone(encoder).fit(X, Y, groups, checkpoint=epochs)
     # Estimators without groups of their own (plain scikit-learn ones) can still be used where there are none.
     return clone(encoder).fit(X, Y) if groups is None else clone(encoder).fit(X, Y, groups=groups)
 
@@ -96,7 +134,7 @@ def _best_inner_score(fitted: Any, n_voxels: int) -> NDArray | None:
     return np.where(known.any(axis=0), best, np.nan)
 
 
-def _inner_score(encoder: Any, X: NDArray, Y: NDArray, groups: NDArray | None) -> NDArray:
+def _inner_score(encoder: Any, X: Rows, Y: NDArray, groups: NDArray | None) -> NDArray:
     """Return the inner held-out R2, (n_voxels,), of an encoder that has nothing to choose.
 
     Squared errors over squared deviations from the training mean, both averaged over folds, as in
@@ -111,12 +149,3 @@ def _inner_score(encoder: Any, X: NDArray, Y: NDArray, groups: NDArray | None) -
         null += ((Y[test] - Y[train].mean(axis=0, dtype=np.float64)) ** 2).mean(axis=0)
     constant = np.ptp(Y, axis=0) == 0
     return np.where(constant, np.nan, 1 - errors / np.where(constant, 1.0, null))
-
-
-def _describe(value: Any) -> str:
-    """Write a parameter so that equal text means an equal parameter: repr shortens long arrays."""
-    if isinstance(value, np.ndarray):
-        return hash_array(value)
-    if isinstance(value, list | tuple):
-        return f"{type(value).__name__}({', '.join(map(_describe, value))})"
-    return repr(value)

@@ -65,6 +65,11 @@ class _CheckedStore(zarr.storage.DirectoryStore):
             raise CorruptFeaturesError(path, "is truncated or was changed (sha256 differs)", self._owner)
         return value
 
+    @property
+    def chunk_digests(self) -> dict[str, str] | None:
+        """The sha256 of each chunk that reading is held to; None while writing."""
+        return None if self._expected is None else dict(self._expected)
+
     def getitems(self, keys: Sequence[str], *, contexts: Mapping[str, Any]) -> dict[str, Any]:
         # zarr leaves out missing keys and then fills in; a finished chunk that is gone must be an error.
         if self._expected is None:
