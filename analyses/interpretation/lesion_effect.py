@@ -147,7 +147,7 @@ def lesion_effect(
     fraction, k, replace
         As in `lesion_tokens`; a tenth of the tokens when neither `fraction` nor `k` is given.
     mean_token : (n_channels,) array, optional
-        As in `lesion_tokens`; the encoder's `token_mean_` (of its training samples) when None and it has one.
+        As in `lesion_tokens`: that over X when None.
     n_random : int
         Random lesions of the same size, each with a seed of its own.
     n_bootstrap, confidence, seed
@@ -182,9 +182,7 @@ def lesion_effect(
     check_choice("replace", replace, ("mean", "remove"))
     fill = np.full(source.shape[2], np.nan)
     if replace == "mean":
-        fill = check_mean_token(
-            getattr(encoder, "token_mean_", None) if mean_token is None else mean_token, source
-        )
+        fill = check_mean_token(mean_token, source)
     batches = [np.arange(s, min(s + batch_rows, n_samples)) for s in range(0, n_samples, batch_rows)]
     rng = np.random.default_rng(seed)
     ties = rng.random(source.shape[:2])
