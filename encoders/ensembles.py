@@ -114,14 +114,12 @@ def ensemble_layers(fitted: LayerCrossValidation, temperature: float = TEMPERATU
     Raises
     ------
     ValueError
-        If the predictions of layers were not kept, or there is more than one layer and none has inner scores.
+        If the predictions of layers were not kept.
     """
     if fitted.predictions is None:
         raise ValueError(
             "fitted has no predictions of layers: cross-validate with keep_layer_predictions=True"
         )
-    if len(fitted.layers) > 1 and np.isnan(fitted.inner_scores).all():
-        raise ValueError("fitted has no inner scores at all, so layers cannot be weighed by them")
     out = np.full(fitted.predictions.shape[1:], np.nan, fitted.predictions.dtype)
     for fold in np.unique(fitted.fold_of_sample[fitted.fold_of_sample >= 0]):
         rows = np.flatnonzero(fitted.fold_of_sample == fold)

@@ -5,7 +5,7 @@ disk are read a few chunks at a time.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -132,9 +132,18 @@ class TokenSource:
         ValueError
             As `read_batch`.
         """
-        masks = [self.read_batch(positions, self.device)[1] for positions in self.blocks()]
+        for _ in self.checked_blocks():
+            pass
+
+    def checked_blocks(self) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor | None]]:
+        """Yield all rows once, where they lie: their numbers, tokens and mask as `read_batch` gives them."""
+        padded = False
+        for positions in self.blocks():
+            tokens, mask = self.read_batch(positions, self.device)
+            padded |= mask is not None
+            yield positions, tokens, mask
         whole = len(np.unique(self._rows)) == self._stored.shape[0]
-        if self.chunk_rows is None and whole and all(mask is None for mask in masks):
+        if self.chunk_rows is None and whole and not padded:
             self._stored.known_finite = True  # batches need not look again
 
     def chunk_of(self, positions: NDArray[np.intp]) -> NDArray[np.intp]:

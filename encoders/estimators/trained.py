@@ -19,12 +19,13 @@ from encoders.scores import correlation_score, r2_score
 from encoders.solvers.checks import check_device
 from encoders.tokens import TokenSource, as_token_source
 from encoders.training.evaluation import precision_context, stored_batches
-from encoders.training.loop import Loss, TrainingProgress, check_targets, train
+from encoders.training.loop import TrainingProgress, train
 from encoders.training.seeding import make_generator
 from encoders.training.settings import Training, as_training
 from encoders.training.splits import member_folds
 from encoders.training.state import load_module_arrays
 from encoders.training.statistics import target_moments, token_moments
+from encoders.training.targets import Loss, check_targets
 
 _INIT = 0  # stream of the seed for initial weights
 
@@ -147,7 +148,7 @@ class TrainedEncoder(BaseEstimator, ABC):
 
         They take scaled tokens, ``(tokens - token_mean_[m]) / token_scale_[m]``, and give scaled responses.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "members_")
         training = as_training(self.training)
         modules = []
         for arrays in self.members_:
@@ -230,7 +231,7 @@ class TrainedEncoder(BaseEstimator, ABC):
         self.n_outputs_ = n_outputs
         self._new_module(training.seed)  # parameters that do not fit are refused before anything is read
         self._learn_scales(source, targets, [rows for rows, _ in folds], loss)
-        self.members_, self.history_, epochs, scores = [], [], [], []
+        results = []
         name = f"{type(self).__name__}/{describe_parameters(self)}"
         key = f"{type(self).__name__}/{hashlib.sha256(name.encode()).hexdigest()}"
         for member, (train_rows, validation_rows) in enumerate(folds):
@@ -252,12 +253,11 @@ class TrainedEncoder(BaseEstimator, ABC):
                 checkpoint_key=f"{key}/member{member}",
                 progress=_name_member(progress, member, len(folds)),
             )
-            self.members_.append(result.state)
-            self.history_.append(result.history)
-            epochs.append(result.best_epoch)
-            scores.append(result.validation_scores)
-        self.best_epoch_ = np.array(epochs)
-        self.cv_scores_ = _mean_known(np.array(scores))[None]
+            results.append(result)
+        self.members_ = [result.state for result in results]
+        self.history_ = [result.history for result in results]
+        self.best_epoch_ = np.array([result.best_epoch for result in results])
+        self.cv_scores_ = _mean_known(np.array([result.validation_scores for result in results]))[None]
 
     def _learn_scales(
         self, source: TokenSource, targets: NDArray, train_rows: list[NDArray[np.intp]], loss: Loss

@@ -1,9 +1,8 @@
 """The training loop that all trained encoders share."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,9 +19,9 @@ from encoders.training.schedules import learning_rate
 from encoders.training.seeding import make_generator, set_generator
 from encoders.training.settings import Training
 from encoders.training.state import HISTORY, Progress, load_module_arrays, module_arrays, pack, unpack
-from stimuli.files import count_of, hash_array
+from encoders.training.targets import Loss, Targets, check_rows
+from stimuli.files import hash_array
 
-Loss = Literal["mse", "cross_entropy"]
 TrainingProgress = Callable[[int, int, str], None]
 """Called after each epoch with epochs done, epochs at most, and how it went."""
 
@@ -111,8 +110,8 @@ def train(
     """
     check_choice("loss", loss, ("mse", "cross_entropy"))
     device = check_device(training.device)
-    targets = _Targets(Y, loss, target_scaling, len(tokens), device)
-    chosen, held_out = _check_rows(train_rows, validation_rows, len(tokens), 1 if targets.classes else 3)
+    targets = Targets(Y, loss, target_scaling, len(tokens), device)
+    chosen, held_out = check_rows(train_rows, validation_rows, len(tokens), 1 if targets.classes else 3)
     key = ""
     if checkpoint is not None:
         parts = [checkpoint_key, tokens.content_hash, targets.content_hash, hash_array(chosen), loss]
@@ -149,7 +148,7 @@ class _Run:
 
     module: nn.Module
     tokens: TokenSource
-    targets: "_Targets"
+    targets: Targets
     train_rows: Positions
     validation_rows: Positions
     training: Training
@@ -191,7 +190,7 @@ class _Run:
             self.optimizer.zero_grad(set_to_none=True)
             for size in sizes:
                 rows, tokens, mask = next(batches)
-                loss = self._loss(rows, self._predict(tokens, mask)) * (size / sum(sizes))
+                loss = self._loss(self._predict(tokens, mask), self.targets.rows(rows)) * (size / sum(sizes))
                 loss.backward()
                 total += loss.detach() * sum(sizes)
             if training.clip_norm is not None:
@@ -212,9 +211,9 @@ class _Run:
         total = torch.zeros((), dtype=torch.float64, device=self.targets.device)
         with torch.inference_mode():
             for rows, tokens, mask in stored_batches(self.tokens, self.training, self.validation_rows):
-                outputs = self._predict(tokens, mask)
-                total += self._loss(rows, outputs).double() * len(rows)
-                (counts if self.targets.classes else sums).add(self.targets.rows(rows), outputs)
+                outputs, wanted = self._predict(tokens, mask), self.targets.rows(rows)
+                total += self._loss(outputs, wanted).double() * len(rows)
+                (counts if self.targets.classes else sums).add(wanted, outputs)
         scores, score = counts.accuracy() if self.targets.classes else sums.correlation()
         return float(total) / len(self.validation_rows), scores, score
 
@@ -223,8 +222,7 @@ class _Run:
             outputs = self.module(tokens, mask)
         return outputs.float()
 
-    def _loss(self, rows: Positions, outputs: Tensor) -> Tensor:
-        wanted = self.targets.rows(rows)
+    def _loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         if self.targets.classes:
             return functional.cross_entropy(outputs, wanted)
         if outputs.shape != wanted.shape:
@@ -233,88 +231,6 @@ class _Run:
                 "(b, n_outputs)"
             )
         return functional.mse_loss(outputs, wanted)
-
-
-class _Targets:
-    """Responses or classes, of which batches are scaled when they are needed: no copy of all of them."""
-
-    def __init__(
-        self,
-        Y: ArrayLike,
-        loss: Loss,
-        scaling: tuple[NDArray, NDArray] | None,
-        n_samples: int,
-        device: torch.device,
-    ) -> None:
-        self.classes = loss == "cross_entropy"
-        self.device = device
-        self.values = np.asarray(Y)
-        self.scaling = None
-        wanted = 1 if self.classes else 2
-        if self.values.ndim != wanted or len(self.values) != n_samples:
-            shape = f"({n_samples},)" if self.classes else f"({n_samples}, n_voxels)"
-            raise ValueError(
-                f"Y has shape {self.values.shape}; {shape} is needed, one row a row of the tokens"
-            )
-        if self.classes and (self.values.dtype.kind not in "iu" or self.values.min() < 0):
-            raise ValueError("Y must hold classes as whole numbers from 0 for cross_entropy")
-        if not self.classes:
-            check_targets(self.values)
-        if scaling is not None:
-            self.scaling = tuple(
-                torch.as_tensor(part, dtype=torch.float32, device=device) for part in scaling
-            )
-
-    def rows(self, rows: Positions) -> Tensor:
-        """Return the targets of some rows on the device, float32 or int64."""
-        values = torch.from_numpy(self.values[rows])
-        if self.classes:
-            return values.to(self.device, torch.int64)
-        values = values.to(self.device, torch.float32)
-        if self.scaling is not None:
-            values = (values - self.scaling[0]).div_(self.scaling[1])
-        return values
-
-    @property
-    def content_hash(self) -> str:
-        """Hash of values and scaling."""
-        scaling = (
-            "" if self.scaling is None else "".join(hash_array(part.cpu().numpy()) for part in self.scaling)
-        )
-        return hash_array(self.values) + scaling
-
-
-def check_targets(Y: NDArray) -> None:
-    """Raise an error unless responses are finite real numbers."""
-    if Y.dtype.kind not in "fiub":
-        raise TypeError(f"Y holds {Y.dtype}; responses must be real numbers")
-    if not np.isfinite(Y).all():
-        bad = int((~np.isfinite(Y)).any(axis=0).sum())
-        raise ValueError(
-            f"Y is NaN or infinite in {bad} of {Y.shape[1]} voxels: leave these voxels out first"
-        )
-
-
-def _check_rows(train: ArrayLike, held_out: ArrayLike, n_samples: int, n_needed: int) -> Iterator[Any] | Any:
-    checked = []
-    for name, rows in (("train_rows", np.asarray(train)), ("validation_rows", np.asarray(held_out))):
-        if rows.ndim != 1 or not rows.size or rows.dtype.kind not in "iu":
-            raise ValueError(f"{name} must be a non-empty vector of row numbers")
-        if rows.min() < 0 or rows.max() >= n_samples or len(np.unique(rows)) < len(rows):
-            raise ValueError(f"{name} must name each of its rows once, from 0 to {n_samples - 1}")
-        checked.append(rows.astype(np.intp))
-    shared = np.intersect1d(*checked)
-    if shared.size:
-        raise ValueError(
-            f"train_rows and validation_rows share {count_of(shared.size, 'row')} (first {shared[0]}): rows that "
-            "choose the epoch must not be trained on"
-        )
-    if len(checked[1]) < n_needed:
-        raise ValueError(
-            f"validation_rows has {count_of(len(checked[1]), 'row')}; a correlation needs at least {n_needed}: hold "
-            "out more (validation_fraction, n_members)"
-        )
-    return checked
 
 
 def _module_hash(module: nn.Module) -> str:

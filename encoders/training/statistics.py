@@ -61,8 +61,7 @@ def token_moments(source: TokenSource, train_rows: Sequence[Positions]) -> list[
     """
     patterns, code = _patterns(len(source), train_rows)
     moments = [Moments(source.shape[2]) for _ in patterns]
-    for positions in source.blocks():
-        tokens, mask = source.read_batch(positions, source.device)
+    for positions, tokens, mask in source.checked_blocks():
         for number in np.unique(code[positions]):
             chosen = torch.from_numpy(np.flatnonzero(code[positions] == number)).to(tokens.device)
             part = tokens if len(chosen) == len(tokens) else tokens[chosen]
