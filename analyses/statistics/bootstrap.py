@@ -193,12 +193,8 @@ class UnitSums:
         self._constant = (np.ptp(y, axis=0) == 0) | (np.ptp(p, axis=0) == 0)
         # Sums of squares about zero would lose their digits where the mean is large.
         y, p = y - y.mean(axis=0), p - p.mean(axis=0)
-        _, rows = np.unique(labels, return_inverse=True)
-        order = np.argsort(rows, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(rows[order]) > 0])
-        self._sizes = np.diff(np.r_[starts, len(rows)]).astype(np.float64)
-        self._sums = [np.add.reduceat(a[order], starts, axis=0) for a in (y, p, y * y, p * p, y * p)]
-        self.n_units, self.n_voxels = len(starts), y.shape[1]
+        self._sizes, self._sums = sum_by_unit(labels, y, p, y * y, p * p, y * p)
+        self.n_units, self.n_voxels = len(self._sizes), y.shape[1]
 
     def correlations(self, counts: FloatArray, columns: slice = slice(None)) -> FloatArray:
         """Correlate over units drawn `counts` (n_draws, n_units) times; (n_draws, n_voxels), NaN if
@@ -220,6 +216,15 @@ class UnitSums:
         yy, pp, yp = (self._sums[i] for i in (2, 3, 4))
         p_total = np.where(self._constant, np.nan, pp.sum(axis=0))
         return yp / np.sqrt(yy.sum(axis=0) * p_total) - reference_r / 2 * pp / p_total
+
+
+def sum_by_unit(units: NDArray, *arrays: FloatArray) -> tuple[FloatArray, list[FloatArray]]:
+    """Return the number of samples of each unit, (n_units,), and the sums of each array, (n_units, n_voxels)."""
+    _, rows = np.unique(units, return_inverse=True)
+    order = np.argsort(rows, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(rows[order]) > 0])
+    sizes = np.diff(np.r_[starts, len(rows)]).astype(np.float64)
+    return sizes, [np.add.reduceat(array[order], starts, axis=0) for array in arrays]
 
 
 def mean_by_roi(

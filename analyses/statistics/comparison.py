@@ -103,8 +103,8 @@ def compare_models(
     r_a, r_b = (sums.correlations(np.ones((1, sums.n_units)))[0] for sums in (sums_a, sums_b))
     reference_r = (r_a + r_b) / 2
     terms = sums_a.correlation_terms(reference_r) - sums_b.correlation_terms(reference_r)
-    signs = _draw_signs(len(terms), n_permutations, rng)
-    p_values, p_values_max = _sign_flip_p_values(terms, signs)
+    signs = draw_signs(len(terms), n_permutations, rng)
+    p_values, p_values_max = sign_flip_p_values(terms, signs)
     voxels = pd.DataFrame(
         {
             "r_a": r_a,
@@ -133,7 +133,7 @@ def compare_models(
     )
     known = np.isfinite(terms).all(axis=0)
     roi_terms = np.stack([_mean_over(terms, mask & known) for mask in masks.values()], axis=1)
-    roi_p_values, _ = _sign_flip_p_values(roi_terms, signs)
+    roi_p_values, _ = sign_flip_p_values(roi_terms, signs)
     table = pd.DataFrame(
         {
             "n_voxels": [int((mask & known).sum()) for mask in masks.values()],
@@ -154,8 +154,8 @@ def _mean_over(values: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
     return values[:, mask].mean(axis=1) if mask.any() else np.full(len(values), np.nan)
 
 
-def _draw_signs(n_units: int, n_permutations: int, rng: np.random.Generator) -> FloatArray:
-    """Rows of +1 and -1; the first row, the true pairing, is all +1."""
+def draw_signs(n_units: int, n_permutations: int, rng: np.random.Generator) -> FloatArray:
+    """Draw (n_draws, n_units) signs; the first row, the true pairing, is all +1, and few units give all there are."""
     if n_permutations < 1:
         raise ValueError(f"n_permutations is {n_permutations}; at least 1 is needed")
     if n_units < 63 and 2**n_units <= n_permutations + 1:
@@ -166,7 +166,7 @@ def _draw_signs(n_units: int, n_permutations: int, rng: np.random.Generator) -> 
     return 1.0 - 2.0 * bits
 
 
-def _sign_flip_p_values(terms: FloatArray, signs: FloatArray) -> tuple[FloatArray, FloatArray]:
+def sign_flip_p_values(terms: FloatArray, signs: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Two-sided p-values of the sum of `terms` (n_units, n_values), alone and against the largest value."""
     observed = np.abs(terms.sum(axis=0))
     known = ~np.isnan(observed)
