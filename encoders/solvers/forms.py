@@ -114,28 +114,41 @@ class PrimalForm:
         self, tests: list[int], refit: bool, dtype: torch.dtype
     ) -> tuple[dict[int, FoldSystem], Spectrum | None]:
         """Diagonalise the folds that leave out each of `tests`, in `dtype`, and for the refit all rows."""
+        grams, total = self.grams_within()
+        systems = {}
+        for k in range(len(grams)):
+            gram, grams[k] = grams[k], torch.empty(0)  # let go of each as soon as it is diagonalised
+            if k in tests:
+                gram = self.add_means(gram, k)
+                systems[k] = self.fold_system(diagonalize(gram.to(dtype), self.x.rows.dtype), k)
+        if not refit:
+            return systems, None
+        return systems, diagonalize(self.add_means(total, None), self.x.rows.dtype)
+
+    def grams_within(
+        self,
+    ) -> tuple[list[Float64[Tensor, "n_features n_features"]], Float64[Tensor, "n_features n_features"]]:
+        """Return the sums over all blocks but each, and over all, of the blocks' own Gram matrices."""
         grams = []
         for block in self.x.within:
             wide = block.double()
             grams.append(wide.T @ wide)
         total = sums_without_each(grams)
-        systems = {}
-        for k in range(len(grams)):
-            gram, grams[k] = grams[k], torch.empty(0)  # let go of each as soon as it is diagonalised
-            if k in tests:
-                spectrum = self._spectrum(gram, k, dtype)
-                _, offsets = self.x.offsets(k, self.fit_intercept)
-                test = self.x.within[k] @ spectrum.basis
-                systems[k] = _fold_system(spectrum, test, offsets[k].to(test.dtype) @ spectrum.basis)
-        return systems, self._spectrum(total, None, torch.float64) if refit else None
+        return grams, total
 
-    def _spectrum(
-        self, gram: Float64[Tensor, "n_features n_features"], left_out: int | None, dtype: torch.dtype
-    ) -> Spectrum:
+    def add_means(
+        self, gram: Float64[Tensor, "n_features n_features"], left_out: int | None
+    ) -> Float64[Tensor, "n_features n_features"]:
+        """Add what the means of the blocks not left out add to their Gram matrix, in place."""
         _, offsets = self.x.offsets(left_out, self.fit_intercept)
         weights = self.x.train_sizes(left_out)
-        gram.addmm_(offsets.T, weights[:, None] * offsets)
-        return _diagonalize(gram.to(dtype), self.x.rows.dtype)
+        return gram.addmm_(offsets.T, weights[:, None] * offsets)
+
+    def fold_system(self, spectrum: Spectrum, k: int) -> FoldSystem:
+        """Rotate the test rows of the fold that leaves out block k."""
+        _, offsets = self.x.offsets(k, self.fit_intercept)
+        test = self.x.within[k] @ spectrum.basis
+        return _fold_system(spectrum, test, offsets[k].to(test.dtype) @ spectrum.basis)
 
     def prepare(self, y: Blocks) -> list[Float[Tensor, "n_voxels n_features"]]:
         """Return the products of targets and features without each block, and of all: (n_voxels, n_features)."""
@@ -176,18 +189,35 @@ class DualForm:
         """Diagonalise the folds that leave out each of `tests`, in `dtype`, and for the refit all rows."""
         wide = self.x.rows.double()
         within = wide @ wide.T
-        systems = {}
-        for k in tests:
-            spectrum, rows, means = self._spectrum(wide, within, k, dtype)
-            block = slice(self.x.edges[k], self.x.edges[k + 1])
-            test = rows[block].to(spectrum.basis.dtype) @ spectrum.basis
-            systems[k] = _fold_system(spectrum, test, means[k].to(test.dtype) @ spectrum.basis)
-        return systems, self._spectrum(wide, within, None, torch.float64)[0] if refit else None
+        systems = {k: self.fold_system(within, *self.kernels_of_means(wide, k), k, dtype) for k in tests}
+        if not refit:
+            return systems, None
+        return systems, self.spectrum(within, *self.kernels_of_means(wide, None), None, torch.float64)[0]
 
-    def _spectrum(
+    def kernels_of_means(
         self,
-        wide: Float64[Tensor, "n_samples n_features"],
+        wide: Float64[Tensor, "n_samples n_columns"],
+        left_out: int | None,
+        columns: Any = slice(None),
+    ) -> tuple[Float64[Tensor, "n_samples n_blocks"], Float64[Tensor, "n_blocks n_blocks"]]:
+        """Return the kernel of rows and means of the blocks, and that of the means, where some rows are left out.
+
+        Parameters
+        ----------
+        wide : Tensor (n_samples, n_columns), float64
+            Rows, each less the mean of its own block.
+        left_out : int or None
+        columns : index
+            The features that `wide` holds.
+        """
+        offsets = self.x.offsets(left_out, self.fit_intercept)[1][:, columns]
+        return wide @ offsets.T, offsets @ offsets.T
+
+    def spectrum(
+        self,
         within: Float64[Tensor, "n_samples n_samples"],
+        projected: Float64[Tensor, "n_samples n_blocks"],
+        between: Float64[Tensor, "n_blocks n_blocks"],
         left_out: int | None,
         dtype: torch.dtype,
     ) -> tuple[Spectrum, Float64[Tensor, "n_samples n_train"], Float64[Tensor, "n_blocks n_train"]]:
@@ -196,13 +226,25 @@ class DualForm:
         Also return the kernel against the training rows of all rows less the mean of their own block,
         (n_samples, n_train), and of the means of the blocks, (n_blocks, n_train).
         """
-        _, offsets = self.x.offsets(left_out, self.fit_intercept)
         train = self._train_rows(left_out)
         owner = self._owner[train]
-        projected = wide @ offsets.T
         rows = within[:, train] + projected[:, owner]
-        means = projected[train].T + (offsets @ offsets.T)[:, owner]
-        return _diagonalize((rows[train] + means[owner]).to(dtype), self.x.rows.dtype), rows, means
+        means = projected[train].T + between[:, owner]
+        return diagonalize((rows[train] + means[owner]).to(dtype), self.x.rows.dtype), rows, means
+
+    def fold_system(
+        self,
+        within: Float64[Tensor, "n_samples n_samples"],
+        projected: Float64[Tensor, "n_samples n_blocks"],
+        between: Float64[Tensor, "n_blocks n_blocks"],
+        k: int,
+        dtype: torch.dtype,
+    ) -> FoldSystem:
+        """Diagonalise the fold that leaves out block k and rotate its test rows."""
+        spectrum, rows, means = self.spectrum(within, projected, between, k, dtype)
+        block = slice(self.x.edges[k], self.x.edges[k + 1])
+        test = rows[block].to(spectrum.basis.dtype) @ spectrum.basis
+        return _fold_system(spectrum, test, means[k].to(test.dtype) @ spectrum.basis)
 
     def _train_rows(self, left_out: int | None) -> Int64[Tensor, "n_train"]:
         rows = torch.arange(len(self._owner), device=self._owner.device)
@@ -236,7 +278,7 @@ class DualForm:
 Form = PrimalForm | DualForm
 
 
-def _diagonalize(matrix: Float[Tensor, "n n"], dtype: torch.dtype) -> Spectrum:
+def diagonalize(matrix: Float[Tensor, "n n"], dtype: torch.dtype) -> Spectrum:
     """Diagonalise a symmetric matrix, drop its null eigenvalues and return the eigenvectors as `dtype`."""
     values, vectors = torch.linalg.eigh(matrix)
     limits = torch.finfo(values.dtype)

@@ -149,7 +149,7 @@ def solve_ridge_cv(
     check_choice("search", search, tuple(TOLERANCES))
     check_choice("score", score, ("r2", "correlation"))
     grid = check_alphas(alphas)
-    fit = _Fit(X, Y, fit_intercept, device, dtype, target_chunk)
+    fit = RidgeFit(X, Y, fit_intercept, device, dtype, target_chunk)
     pairs = resolve_folds(fit.n_samples, folds, groups)
     form_name = choose_form(min(train.size for train, _ in pairs), fit.x.shape[1], solver)
     penalties = torch.from_numpy(grid).to(fit.device)
@@ -213,7 +213,7 @@ def solve_ridge(
         As `solve_ridge_cv`, and if the number of penalties is neither one nor that of the voxels.
     """
     grid = check_alphas(alpha)
-    fit = _Fit(X, Y, fit_intercept, device, dtype, target_chunk)
+    fit = RidgeFit(X, Y, fit_intercept, device, dtype, target_chunk)
     if grid.size not in (1, fit.n_voxels):
         raise ValueError(f"alpha has {grid.size} values; give one, or one for each of {fit.n_voxels} voxels")
     form_name = choose_form(fit.n_samples, fit.x.shape[1], solver)
@@ -243,7 +243,7 @@ def choose_penalty(
     return order[ranked.argmax(1)]
 
 
-class _Fit:
+class RidgeFit:
     """The data of one call, checked, and the arrays that it fills in."""
 
     def __init__(
@@ -291,7 +291,7 @@ class _Fit:
         prepared: Any,
         y: Blocks,
         spectrum: Spectrum | None,
-        part: slice,
+        part: slice | Int64[Tensor, "n_chunk"],
         alphas: Float64[Tensor, "n_chunk"],
     ) -> None:
         assert spectrum is not None
