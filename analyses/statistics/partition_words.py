@@ -7,6 +7,8 @@ import pandas as pd
 from analyses.statistics.partition_table import TOTAL, VariancePartition, part_name
 from analyses.statistics.variance_partition import Part
 
+Row = dict[str, float]
+
 
 def explain_negative_shares(partition: VariancePartition) -> list[str]:
     """Say for every negative share whether it is chance, overfitting or suppression.
@@ -34,19 +36,18 @@ def explain_negative_shares(partition: VariancePartition) -> list[str]:
     5. *Share of the product measure* below zero: where leaving the band's prediction out of the sum would cost R2, the
        band takes away what other bands predict too much (suppression); where it would gain R2, the band overfits.
     """
-    judge = _product if partition.measure == "product measure" else _commonality
     sentences = []
     for roi in partition.table.index.unique("roi"):
-        rows = partition.table.loc[roi]
-        if rows.loc[TOTAL, "upper"] < 0:
+        rows, evidence = _rows(partition.table, roi), _rows(partition.evidence, roi)
+        if rows[TOTAL]["upper"] < 0:
             sentences.append(
                 f"{roi}: the model of all spaces predicts worse than the mean of the responses (R2"
-                f" {_interval(rows.loc[TOTAL])}). There is no explained variance to divide, and no share can be read."
+                f" {_interval(rows[TOTAL])}). There is no explained variance to divide, and no share can be read."
             )
             continue
         for part in partition.parts:
-            row = rows.loc[part_name(part)]
-            if row["estimate"] >= 0 or pd.isna(row["upper"]):
+            row = rows[part_name(part)]
+            if not row["estimate"] < 0:  # NaN in a ROI without voxels
                 continue
             what = f"{roi}: {_describe(partition, part)} is {_interval(row)}"
             if row["upper"] >= 0:
@@ -55,7 +56,9 @@ def explain_negative_shares(partition: VariancePartition) -> list[str]:
                     " around their value, and where that is zero about half of them are negative."
                 )
             else:
-                sentences.append(f"{what}, below zero. {judge(partition, str(roi), part)}")
+                by_band = partition.measure == "product measure"
+                why = _product(part[0], evidence[part[0]]) if by_band else _commonality(part, rows, evidence)
+                sentences.append(f"{what}, below zero. {why}")
     return sentences
 
 
@@ -65,9 +68,7 @@ def _describe(partition: VariancePartition, part: Part) -> str:
     return f"the unique part of {part[0]}" if len(part) == 1 else f"the part shared by {_list(part)}"
 
 
-def _product(partition: VariancePartition, roi: str, part: Part) -> str:
-    band = part[0]
-    loss = partition.evidence.loc[(roi, band)]
+def _product(band: str, loss: Row) -> str:
     if loss["lower"] > 0:
         return (
             f"This is suppression, not noise: left out of the sum, {band} would cost R2 ({_interval(loss)}). Its"
@@ -87,7 +88,7 @@ def _product(partition: VariancePartition, roi: str, part: Part) -> str:
     )
 
 
-def _commonality(partition: VariancePartition, roi: str, part: Part) -> str:
+def _commonality(part: Part, rows: dict[str, Row], evidence: dict[str, Row]) -> str:
     if len(part) == 1:
         return (
             f"The model with {part[0]} predicts new data worse than the model without it. In the population further"
@@ -95,9 +96,8 @@ def _commonality(partition: VariancePartition, roi: str, part: Part) -> str:
             " features, or too weak a penalty. It is as if the space had nothing of its own, and what it costs is"
             " missing from the other parts' sum."
         )
-    table, evidence = partition.table.loc[roi], partition.evidence.loc[roi]
-    harmful = [name for name in part if table.loc[name, "upper"] < 0]
-    empty = [name for name in evidence.index if evidence.loc[name, "upper"] < 0]
+    harmful = [name for name in part if rows[name]["upper"] < 0]
+    empty = [name for name, row in evidence.items() if row["upper"] < 0]
     if harmful or empty:
         causes = [f"adding {name} lowers R2" for name in harmful]
         causes += [f"the model of {name} predicts worse than the mean" for name in empty]
@@ -112,7 +112,12 @@ def _commonality(partition: VariancePartition, roi: str, part: Part) -> str:
     )
 
 
-def _interval(row: pd.Series) -> str:
+def _rows(table: pd.DataFrame, roi: str) -> dict[str, Row]:
+    of_roi = table.xs(roi, level="roi").T.to_dict()
+    return {str(name): {str(key): float(value) for key, value in row.items()} for name, row in of_roi.items()}
+
+
+def _interval(row: Row) -> str:
     numbers = (f"{row[name]:.3f}".replace("-", "−") for name in ("estimate", "lower", "upper"))
     return "{} [{}, {}]".format(*numbers)
 
