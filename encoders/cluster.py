@@ -67,6 +67,7 @@ class Cluster:
         self._replace_lost = link.replace_lost
         self._threads, self._max_deaths, self._patience_s = threads, max_deaths, patience_s
         self._last_seen = time.monotonic()
+        self._last_sent: tuple[str, Shared] | None = None
 
     def __repr__(self) -> str:
         return f"Cluster({self.kind!r}, n_workers={self.n_workers})"
@@ -142,7 +143,7 @@ class Cluster:
         """
         from distributed import KilledWorker, as_completed
 
-        parcel = self.share(Parcel.of(function))
+        parcel = self._sent(Parcel.of(function))
         constants = {
             name: value if isinstance(value, Shared) else self.share(value)
             for name, value in (shared or {}).items()
@@ -237,6 +238,12 @@ class Cluster:
                 f"{name}={str(place)!r}: {len(wrong)} of {len(answers)} workers do not share this folder, worker "
                 f"{worker} {answer}; choose a folder on a file system that all machines mount at the same path"
             )
+
+    def _sent(self, parcel: Parcel) -> Shared:
+        """Return the handle of a function; the one that was sent last is not sent again."""
+        if self._last_sent is None or self._last_sent[0] != parcel.digest:
+            self._last_sent = parcel.digest, self.share(parcel)
+        return self._last_sent[1]
 
     def _present_workers(self) -> set[str]:
         """Return the addresses of the workers that are there; raise when there was none for long."""

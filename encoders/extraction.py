@@ -1,33 +1,23 @@
 """Stimuli through a network, named layers out: one pass, reduced in the hook, in memory or into a store."""
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from encoders.backbones.backbone import Backbone
+from encoders.chunk_pass import Extraction, n_chunks, run_chunks
+from encoders.cluster import Cluster
+from encoders.cluster_extraction import extract_on_cluster
 from encoders.feature_store import FeatureStore
 from encoders.features import Features
-from encoders.forward_pass import (
-    BatchRunner,
-    PassSettings,
-    Precision,
-    ReducedOutput,
-    count_tokens,
-    is_convolutional,
-    placed_module,
-    prefetch_batches,
-)
-from encoders.layer_dims import DIMS_OF_RANK, LayerDims
+from encoders.forward_pass import PassSettings, Precision, count_tokens, is_convolutional
+from encoders.layer_dims import LayerDims
 from encoders.reductions import Reduction, make_reduction
 from encoders.stored_layer import StoredLayer, StoredOutput
-from encoders.taps import tap_layers
 from stimuli.files import unknown_name_message
 from stimuli.stimulus_set import StimulusSet
 
@@ -50,6 +40,7 @@ def extract_features(
     store: FeatureStore | str | Path | None = None,
     chunk_size: int | None = None,
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> Features:
     """Show stimuli to a network and keep what its layers answer.
 
@@ -93,6 +84,9 @@ def extract_features(
         kill. A layer that was begun with other sizes keeps those.
     progress
         Whether a progress bar is shown.
+    cluster
+        Workers that compute the chunks that are missing, from `open_cluster`; bits are those of a run without. Needs
+        a store that the workers see under the same path, and stimuli too where they are files.
 
     Returns
     -------
@@ -115,7 +109,11 @@ def extract_features(
     backbone.check_layers(wanted)
     wanted = list(wanted)
     _check_arguments(backbone, stimuli, wanted, dtype, batch_size, chunk_size)
-    place = _checked_device(device)
+    if cluster is not None and store is None:
+        raise ValueError(
+            "cluster needs store=FOLDER, on a file system that the workers share: they write there"
+        )
+    place = _checked_device(device, here=cluster is None)
     if channels_last is None:
         channels_last = place.type == "cpu" and is_convolutional(backbone.module)
     settings = PassSettings(
@@ -126,7 +124,7 @@ def extract_features(
         stimulus_ids=stimuli.stimulus_ids,
         token_counts=count_tokens(backbone, stimuli, batch_size),
     )
-    extraction = _Extraction(backbone, stimuli, settings, channels_last, progress)
+    extraction = Extraction(backbone, stimuli, settings, channels_last, progress)
     provenance = {
         "backbone": backbone.describe(),
         "media_hash": stimuli.media_hash,
@@ -141,7 +139,7 @@ def extract_features(
     else:
         kept = store if isinstance(store, FeatureStore) else FeatureStore(store)
         stored = {layer: kept.layer(_identity(extraction, layer)) for layer in wanted}
-        _extract_to_store(extraction, kept, stored, chunk_size or batch_size, batch_size, provenance)
+        _extract_to_store(extraction, kept, stored, chunk_size or batch_size, batch_size, provenance, cluster)
         outputs = [output for layer in stored.values() for output in layer.outputs]
         arrays = {name: array for layer in stored.values() for name, array in layer.arrays().items()}
     padded = [output.name for output in outputs if output.padded]
@@ -154,18 +152,7 @@ def extract_features(
     )
 
 
-@dataclass(frozen=True)
-class _Extraction:
-    """Network, stimuli and settings of one call."""
-
-    backbone: Backbone
-    stimuli: StimulusSet
-    settings: PassSettings
-    channels_last: bool
-    progress: bool
-
-
-def _identity(extraction: _Extraction, layer: str) -> dict[str, Any]:
+def _identity(extraction: Extraction, layer: str) -> dict[str, Any]:
     """Return what decides the features of a layer, the key of the store."""
     settings = extraction.settings
     return {
@@ -183,32 +170,13 @@ def _token_mask(token_counts: np.ndarray | None) -> np.ndarray:
     return np.arange(token_counts.max()) < token_counts[:, None]
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Reduced outputs of some stimuli in a row."""
-
-    index: int
-    values: dict[str, np.ndarray]
-    padded: dict[str, bool]
-    layer_of: dict[str, str]
-    n_stimuli: int
-
-    def outputs(self, layer: str | None = None) -> list[StoredOutput]:
-        """Describe the arrays for all stimuli, of one layer or of all."""
-        return [
-            StoredOutput(name, DIMS_OF_RANK[v.ndim], (self.n_stimuli, *v.shape[1:]), self.padded[name])
-            for name, v in self.values.items()
-            if layer is None or self.layer_of[name] == layer
-        ]
-
-
 def _extract_to_memory(
-    extraction: _Extraction, layers: list[str], batch_size: int
+    extraction: Extraction, layers: list[str], batch_size: int
 ) -> tuple[list[StoredOutput], dict[str, np.ndarray]]:
     outputs: list[StoredOutput] = []
     arrays: dict[str, np.ndarray] = {}
-    todo = range(_n_chunks(extraction.stimuli, batch_size))
-    with closing(_run_chunks(extraction, layers, batch_size, batch_size, todo)) as chunks:
+    todo = range(n_chunks(extraction.stimuli, batch_size))
+    with closing(run_chunks(extraction, layers, batch_size, batch_size, todo)) as chunks:
         for chunk in chunks:
             if not outputs:
                 outputs = chunk.outputs()
@@ -230,12 +198,13 @@ def _allocate(output: StoredOutput) -> np.ndarray:
 
 
 def _extract_to_store(
-    extraction: _Extraction,
+    extraction: Extraction,
     store: FeatureStore,
     stored: Mapping[str, StoredLayer],
     chunk_size: int,
     batch_size: int,
     provenance: Mapping[str, Any],
+    cluster: Cluster | None,
 ) -> None:
     """Compute the chunks that are missing."""
     if all(layer.complete for layer in stored.values()):
@@ -253,71 +222,19 @@ def _extract_to_store(
         for (chunk_rows, batch_rows), layers in groups.items():
             todo = [
                 index
-                for index in range(_n_chunks(extraction.stimuli, chunk_rows))
+                for index in range(n_chunks(extraction.stimuli, chunk_rows))
                 if any(index not in layer.finished for layer in layers.values())
             ]
-            with closing(_run_chunks(extraction, list(layers), chunk_rows, batch_rows, todo)) as chunks:
+            if cluster is not None:
+                extract_on_cluster(cluster, extraction, layers, chunk_rows, batch_rows, todo, provenance)
+                continue
+            with closing(run_chunks(extraction, list(layers), chunk_rows, batch_rows, todo)) as chunks:
                 for chunk in chunks:
                     for name, layer in layers.items():
                         if not layer.exists:
                             layer.begin(chunk.outputs(name), chunk_rows, batch_rows, provenance)
                         if chunk.index not in layer.finished:
                             layer.write_chunk(chunk.index, chunk.values)
-
-
-def _n_chunks(stimuli: StimulusSet, chunk_size: int) -> int:
-    return -(-len(stimuli) // chunk_size)
-
-
-def _run_chunks(
-    extraction: _Extraction, layers: list[str], chunk_size: int, batch_size: int, todo: Sequence[int]
-) -> Generator[_Chunk, None, None]:
-    """Pass the stimuli of some chunks through the network and give chunk after chunk."""
-    n_stimuli = len(extraction.stimuli)
-    batches = [
-        (chunk, np.arange(start, min(start + batch_size, (chunk + 1) * chunk_size, n_stimuli)))
-        for chunk in todo
-        for start in range(chunk * chunk_size, min((chunk + 1) * chunk_size, n_stimuli), batch_size)
-    ]
-    rows_of_batches = [rows for _, rows in batches]
-    backbone, settings = extraction.backbone, extraction.settings
-    runner = BatchRunner(settings)
-    parts: list[dict[str, ReducedOutput]] = []
-    with ExitStack() as stack:
-        bar = stack.enter_context(_progress_bar(extraction.progress))
-        task = bar.add_task(backbone.name, total=sum(map(len, rows_of_batches)))
-        placed = placed_module(backbone.module, settings.device, extraction.channels_last)
-        taps = stack.enter_context(tap_layers(stack.enter_context(placed), layers, runner))
-        loaded = prefetch_batches(
-            backbone.preprocess, extraction.stimuli, rows_of_batches, extraction.channels_last
-        )
-        stack.enter_context(closing(loaded))
-        for position, ((chunk, rows), batch) in enumerate(zip(batches, loaded, strict=True)):
-            parts.append(runner.run(taps, batch, rows))
-            bar.advance(task, len(rows))
-            if position + 1 == len(batches) or batches[position + 1][0] != chunk:
-                yield _join(chunk, parts, n_stimuli)
-                parts = []
-
-
-def _join(index: int, parts: list[dict[str, ReducedOutput]], n_stimuli: int) -> _Chunk:
-    return _Chunk(
-        index=index,
-        values={name: np.concatenate([part[name].values for part in parts]) for name in parts[0]},
-        padded={name: output.padded for name, output in parts[0].items()},
-        layer_of={name: output.layer for name, output in parts[0].items()},
-        n_stimuli=n_stimuli,
-    )
-
-
-def _progress_bar(shown: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True), disable=not shown)
 
 
 def _check_arguments(
@@ -341,10 +258,11 @@ def _check_arguments(
         raise ValueError(f"{backbone.name} takes {backbone.modality}s, and {stimuli!r} has none")
 
 
-def _checked_device(device: str | torch.device) -> torch.device:
+def _checked_device(device: str | torch.device, here: bool) -> torch.device:
     try:
         wanted = torch.device(device)
-        torch.empty(0, device=wanted)
+        if here:  # and not on workers, which look for themselves
+            torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device {str(device)!r} cannot be used here ({error}); device='cpu' always can"

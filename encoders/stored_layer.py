@@ -23,11 +23,14 @@ class CorruptFeaturesError(ValueError):
     """A file of the feature store is missing, truncated or changed."""
 
     def __init__(self, path: Path, what: str, store: Path) -> None:
-        self.path = path
+        self.path, self.what, self.store = path, what, store
         super().__init__(
             f"{path} {what}; run FeatureStore({str(store)!r}).repair() and extract again: "
             "it removes what is damaged, and only that is computed anew"
         )
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str, Path]]:
+        return type(self), (self.path, self.what, self.store)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class StoredLayer:
         self.chunk_size = 0
         if not self.exists:
             return
-        self._read_record()
+        self.read_record()
         self.finished = {int(path.stem): self._read(path, {"files"})["files"] for path in self._marks()}
         for files in self.finished.values():
             for name, mark in files.items():
@@ -181,7 +184,7 @@ class StoredLayer:
         for index, output in enumerate(self.outputs):
             folder = self._array_path(index)
             for stale in folder.glob(f"{chunk}.*"):
-                stale.unlink()
+                stale.unlink(missing_ok=True)  # a worker taken for dead may be at it too
             checked = _CheckedStore(folder, self.store)
             rows = slice(chunk * self.chunk_size, min((chunk + 1) * self.chunk_size, self.n_stimuli))
             zarr.open_array(store=checked, mode="r+")[rows] = arrays[output.name]
@@ -228,7 +231,7 @@ class StoredLayer:
         A layer whose record or array description is not readable is removed as a whole.
         """
         try:
-            self._read_record()
+            self.read_record()
             for index in range(len(self.outputs)):
                 self._open(index, {})
         except CorruptFeaturesError as error:
@@ -248,7 +251,16 @@ class StoredLayer:
                 bad.extend(wrong)
         return bad
 
-    def _read_record(self) -> None:
+    def read_record(self) -> None:
+        """Read what the layer is, without its marks: enough to write a chunk.
+
+        Raises
+        ------
+        CorruptFeaturesError
+            The record is not readable.
+        FileNotFoundError
+            There is none.
+        """
         record = self._read(self.folder / "record.json", _RECORD_FIELDS)
         self.identity, self.info = record["identity"], record["info"]
         self.chunk_size, self.batch_size = record["chunk_size"], record["batch_size"]
