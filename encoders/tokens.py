@@ -182,7 +182,7 @@ class TokenSource:
 
         Equal tokens in other storage (a copy in memory, another choice of rows) may have another hash.
         """
-        parts = [self._stored.digest, str(self.grid), hash_array(self._rows)]
+        parts = [self._stored.digest, str(self._stored.skip_tokens), str(self.grid), hash_array(self._rows)]
         parts += [hash_array(part) for part in self._scaling or ()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -206,7 +206,7 @@ class TokenSource:
         return np.where(picked < 0, picked + len(self), picked)
 
 
-def as_token_source(X: Any, grid: tuple[int, int] | None = None) -> TokenSource:
+def as_token_source(X: Any, grid: tuple[int, int] | None = None, *, skip_tokens: int = 0) -> TokenSource:
     """Return features as tokens that can be read by rows.
 
     Parameters
@@ -217,6 +217,9 @@ def as_token_source(X: Any, grid: tuple[int, int] | None = None) -> TokenSource:
         padding. Nothing is copied, so do not change an array that is in use as a source.
     grid : (n_rows, n_columns), optional
         How tokens lie in the image, where X does not say it.
+    skip_tokens : int
+        Tokens in front of each sample's that are left out: the class and register tokens of a vision transformer,
+        which lie nowhere in the image.
 
     Returns
     -------
@@ -229,7 +232,14 @@ def as_token_source(X: Any, grid: tuple[int, int] | None = None) -> TokenSource:
     ValueError
         For another number of dimensions, an empty one, or a grid that does not fit the tokens.
     """
-    source = X if isinstance(X, TokenSource) else TokenSource(_Stored(X))
+    if isinstance(X, TokenSource):
+        if skip_tokens:
+            raise ValueError(
+                "skip_tokens is for arrays: leave tokens out of the array that the source was made from"
+            )
+        source = X
+    else:
+        source = TokenSource(_Stored(X, skip_tokens))
     if grid is None or source.grid == tuple(grid):
         return source
     n_tokens = source.shape[1]
@@ -253,7 +263,7 @@ def group_by_chunk(
 class _Stored:
     """The array behind any number of views."""
 
-    def __init__(self, X: Any) -> None:
+    def __init__(self, X: Any, skip_tokens: int = 0) -> None:
         self.array: Any = X if isinstance(X, zarr.Array | Tensor) else np.asarray(X)
         if isinstance(self.array, Tensor):
             self.array = self.array.detach()
@@ -269,7 +279,13 @@ class _Stored:
             raise TypeError(f"X holds {self.array.dtype}; tokens must be real numbers")
         self.grid: tuple[int, int] | None = (shape[2], shape[3]) if len(shape) == 4 else None
         n_tokens = 1 if len(shape) == 2 else shape[1] if len(shape) == 3 else shape[2] * shape[3]
-        self.shape = (shape[0], n_tokens, shape[1] if len(shape) != 3 else shape[2])
+        if skip_tokens and (len(shape) != 3 or not 0 < skip_tokens < n_tokens):
+            raise ValueError(
+                f"skip_tokens is {skip_tokens}, but X has shape {shape}; of (n_samples, n_tokens, n_channels) at least one "
+                f"token must be left"
+            )
+        self.skip_tokens = skip_tokens
+        self.shape = (shape[0], n_tokens - skip_tokens, shape[1] if len(shape) != 3 else shape[2])
         self.chunk_rows = int(self.array.chunks[0]) if isinstance(self.array, zarr.Array) else None
         self.device = self.array.device if is_tensor else torch.device("cpu")
         self.known_finite = False
@@ -302,7 +318,7 @@ class _Stored:
         if values.ndim == 2:
             return values[:, None]
         if values.ndim == 3:
-            return values
+            return values[:, self.skip_tokens :].contiguous() if self.skip_tokens else values
         return values.flatten(2).swapaxes(1, 2).contiguous()
 
     @cached_property
