@@ -281,8 +281,8 @@ class _Stored:
         n_tokens = 1 if len(shape) == 2 else shape[1] if len(shape) == 3 else shape[2] * shape[3]
         if skip_tokens and (len(shape) != 3 or not 0 < skip_tokens < n_tokens):
             raise ValueError(
-                f"skip_tokens is {skip_tokens}, but X has shape {shape}; of (n_samples, n_tokens, n_channels) at least one "
-                f"token must be left"
+                f"skip_tokens is {skip_tokens}, but X has shape {shape}; of (n_samples, n_tokens, n_channels) at "
+                f"least one token must be left"
             )
         self.skip_tokens = skip_tokens
         self.shape = (shape[0], n_tokens - skip_tokens, shape[1] if len(shape) != 3 else shape[2])
