@@ -10,6 +10,8 @@ from encoders.backbones import (
     register_backbone,
 )
 from encoders.cross_validation import cross_validate, cross_validate_layers, make_folds
+from encoders.estimators.banded import BandedRidgeEncoder
+from encoders.estimators.probe import ProbeClassifier, ProbeEncoder
 from encoders.estimators.ridge import RidgeEncoder
 from encoders.extraction import Features, extract_features
 from encoders.feature_store import FeatureStore
@@ -17,9 +19,12 @@ from encoders.persistence import load_encoder, save_encoder
 
 __all__ = [
     "Backbone",
+    "BandedRidgeEncoder",
     "FeatureStore",
     "Features",
     "ImagePreprocess",
+    "ProbeClassifier",
+    "ProbeEncoder",
     "RidgeEncoder",
     "TextPreprocess",
     "cross_validate",

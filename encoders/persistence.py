@@ -36,7 +36,7 @@ def register_encoder(cls: EncoderClass) -> EncoderClass:
     """Let an encoder class be saved and loaded under its name; use as a decorator.
 
     The class follows scikit-learn: parameters by `get_params`, what is learnt in attributes that end in an
-    underscore and hold arrays of numbers, plain values, or lists, tuples and dicts of them.
+    underscore and hold arrays of numbers or text, plain values, or lists, tuples and dicts of them.
 
     Raises
     ------
@@ -211,6 +211,8 @@ def _pack(value: Any, place: str, arrays: dict[str, NDArray]) -> Any:
         arrays[place] = np.asarray(value.T if transposed else value, order="C")
         kind = "scalar" if isinstance(value, np.generic) else "transposed" if transposed else "array"
         return {kind: place}
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return {"text": value.tolist()}
     if isinstance(value, list | tuple):
         items = [_pack(item, f"{place}.{number}", arrays) for number, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
@@ -221,8 +223,8 @@ def _pack(value: Any, place: str, arrays: dict[str, NDArray]) -> Any:
         held = {field.name: getattr(value, field.name) for field in fields(value)}
         return {"settings": [type(value).__name__, _pack(held, place, arrays)]}
     raise TypeError(
-        f"{place} is {value!r:.60} ({type(value).__name__}), which cannot be saved: numpy arrays of numbers, "
-        f"numbers, text, None, and lists, tuples and dicts of them can"
+        f"{place} is {value!r:.60} ({type(value).__name__}), which cannot be saved: numpy arrays of numbers "
+        f"or text, numbers, text, None, and lists, tuples and dicts of them can"
     )
 
 
@@ -241,6 +243,8 @@ def _unpack(value: Any, arrays: Mapping[str, NDArray]) -> Any:
     if kind == "settings":
         name, content = held
         return _SETTINGS[name](**_unpack(content, arrays))
+    if kind == "text":
+        return np.array(held, dtype=str)
     if kind == "scalar":
         return arrays[held][()]
     if kind == "transposed":
