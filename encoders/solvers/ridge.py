@@ -59,6 +59,8 @@ class RidgeSolution:
         Mean held-out score, rows in the order of the penalties given; None where the penalty was fixed.
     solver : {"primal", "dual"}
         The form that was used.
+    voxel_chunk : int
+        Voxels that were worked on at once.
     """
 
     alphas_: Float[Array, "n_voxels"]
@@ -66,6 +68,7 @@ class RidgeSolution:
     intercept_: Float[Array, "n_voxels"]
     cv_scores_: Float[Array, "n_alphas n_voxels"] | None
     solver: str
+    voxel_chunk: int
 
     def predict(self, X: Array) -> Float[Array, "n_samples n_voxels"]:
         """Return predictions (n_samples, n_voxels) for features X (n_samples, n_features)."""
@@ -156,6 +159,7 @@ def solve_ridge_cv(
     scores = torch.zeros((fit.n_voxels, grid.size), dtype=fit.dtype, device=fit.device)
     null = torch.zeros(fit.n_voxels, dtype=fit.dtype, device=fit.device)
     layouts = arrange_folds(fit.n_samples, pairs)
+    fit.voxel_chunk = target_chunk or chunk_width(*fit.x.shape, fit.n_voxels, layouts, fit.dtype)
     # Blocks that hold every sample serve the refit too: each chunk of voxels is then read only once.
     refit_here = len(layouts) == 1 and layouts[0].complete
     for layout in layouts:
@@ -217,8 +221,20 @@ def solve_ridge(
     if grid.size not in (1, fit.n_voxels):
         raise ValueError(f"alpha has {grid.size} values; give one, or one for each of {fit.n_voxels} voxels")
     form_name = choose_form(fit.n_samples, fit.x.shape[1], solver)
+    layouts = [Layout([np.arange(fit.n_samples)], [], fit.n_samples)]
+    fit.voxel_chunk = target_chunk or chunk_width(*fit.x.shape, fit.n_voxels, layouts, fit.dtype)
     fit.refit_all(form_name, torch.from_numpy(grid).to(fit.device).expand(fit.n_voxels))
     return fit.solution(None, form_name)
+
+
+def chunk_width(
+    n_samples: int, n_features: int, n_voxels: int, layouts: list[Layout], dtype: torch.dtype
+) -> int:
+    """Choose how many voxels to work on at once: chunks of equal size, whose arrays take some `CHUNK_BYTES`."""
+    n_blocks = max(len(layout.row_sets) for layout in layouts)
+    columns = 2 * n_blocks * min(n_samples, n_features) + 2 * n_samples
+    most = max(128, CHUNK_BYTES // (columns * dtype.itemsize))
+    return math.ceil(n_voxels / math.ceil(n_voxels / most))
 
 
 def choose_form(n_train: int, n_features: int, solver: Solver = "auto") -> Literal["primal", "dual"]:
@@ -265,6 +281,7 @@ class RidgeFit:
         self.returns_tensors = isinstance(Y, Tensor)
         self.device, self.dtype = check_device(device), working_dtype(self.x, self.y, dtype)
         self.fit_intercept, self.target_chunk = fit_intercept, target_chunk
+        self.voxel_chunk = target_chunk or self.n_voxels
         # Without an intercept a constant voxel is a voxel like any other.
         self.constant = constant_columns(self.y).to(self.device) & fit_intercept
         self.alphas = torch.empty(self.n_voxels, dtype=torch.float64, device=self.device)
@@ -276,13 +293,8 @@ class RidgeFit:
         return (PrimalForm if name == "primal" else DualForm)(blocks, self.fit_intercept)
 
     def chunks(self, layout: Layout) -> Iterator[tuple[slice, Blocks]]:
-        step = self.target_chunk
-        if step is None:
-            columns = 2 * len(layout.row_sets) * min(self.x.shape) + 2 * self.n_samples
-            most = max(128, CHUNK_BYTES // (columns * self.coef.element_size()))
-            step = math.ceil(self.n_voxels / math.ceil(self.n_voxels / most))  # chunks of equal size
-        for start in range(0, self.n_voxels, step):
-            part = slice(start, min(start + step, self.n_voxels))
+        for start in range(0, self.n_voxels, self.voxel_chunk):
+            part = slice(start, min(start + self.voxel_chunk, self.n_voxels))
             yield part, Blocks(self.y[:, part], layout.row_sets, self.device, self.dtype)
 
     def refit(
@@ -320,4 +332,5 @@ class RidgeFit:
             give(self.intercept),
             None if scores is None else give(scores),
             form_name,
+            self.voxel_chunk,
         )

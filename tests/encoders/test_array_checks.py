@@ -32,7 +32,7 @@ def _targets_of_fewer_voxels() -> None:
 
 
 def _transposed_coefficients() -> None:
-    RidgeSolution(np.ones(3), np.ones((3, 2)), np.ones(3), None, "primal")
+    RidgeSolution(np.ones(3), np.ones((3, 2)), np.ones(3), None, "primal", 3)
 
 
 @pytest.mark.parametrize(
