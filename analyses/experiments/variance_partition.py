@@ -87,8 +87,8 @@ def partition_variance(
     groups : (n_samples,) array, optional
         Rows that no fold, outer or inner, may divide.
     encoder : estimator, optional
-        Takes a mapping of spaces and has `predict_bands`. `BandedRidgeEncoder(seed=seed)` where None: a penalty for
-        each space and voxel, so that adding a space does not change how much the others are shrunk.
+        Takes a mapping of spaces and has `predict_bands`. `BandedRidgeEncoder(corners=True, seed=seed)` where None: a
+        penalty for each space and voxel, so that adding a space does not change how much the others are shrunk.
     units : (n_samples,) array, optional
         Independent units for intervals and tests: stimuli, blocks or runs. The groups, or else the rows, where None.
     rois : mapping of str to (n_voxels,) bool array, optional
@@ -190,7 +190,8 @@ def partition_variance(
 def _default_encoder(seed: int) -> Any:
     from encoders.estimators.banded import BandedRidgeEncoder
 
-    return BandedRidgeEncoder(seed=seed)
+    # With the models of single spaces among the candidates: a space of no use can then be given no weight.
+    return BandedRidgeEncoder(corners=True, seed=seed)
 
 
 def _fit_subsets(
