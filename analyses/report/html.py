@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from analyses.geometry import load_geometry
 from analyses.provenance import PROVENANCE, plain_values
 from analyses.report.entries import ENTRIES, Entry, RunData
 from analyses.report.methods import methods_text
+from analyses.report.page import as_png, fact_tables, inline_png, render_page
 from analyses.report.reading import (
     exclusions,
     headline_layer,
@@ -93,19 +91,13 @@ def render_report(
     str
         HTML; every value is escaped.
     """
-    import jinja2
-
-    source = resources.files("analyses.report").joinpath("template.html.jinja").read_text(encoding="utf-8")
-    # Names of layers, regions and stimuli come from users' files: escape all of them.
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     results = run.results
     attrs = results.attrs
     one, many = neuroids(results)
     data = [(name, str(attrs[key])) for name, key in _DATA_FACTS if attrs.get(key)]
-    parts = _parts(provenance | {"config": _settings(results, config)})
-    return environment.from_string(source).render(
+    parts = fact_tables(provenance | {"config": _settings(results, config)})
+    return render_page(
+        "template.html.jinja",
         title=str(attrs.get("title", config.dataset)),
         subject=str(attrs.get("subject", "")),
         one=one,
@@ -153,40 +145,6 @@ _DATA_FACTS = (
 )
 
 
-def flatten(record: Any, name: str = "") -> list[tuple[str, str]]:
-    """Turn nested JSON into rows of a table: ``{"a": {"b": 1}}`` becomes ``[("a › b", "1")]``."""
-    if isinstance(record, dict):
-        return [
-            row
-            for key, value in record.items()
-            for row in flatten(value, f"{name} › {key}" if name else str(key))
-        ]
-    if isinstance(record, list):
-        if all(not isinstance(value, dict | list) for value in record):
-            return [(name, ", ".join(_plain(value) for value in record) or "–")]
-        return [
-            row
-            for place, value in enumerate(record, 1)
-            for row in flatten(value, f"{name} › {place}" if name else str(place))
-        ]
-    return [(name, _plain(record))]
-
-
-def _plain(value: Any) -> str:
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _parts(provenance: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Gather the provenance into named tables; single values form the first."""
-    single = {key: value for key, value in provenance.items() if not isinstance(value, dict | list)}
-    nested = {key: value for key, value in provenance.items() if key not in single and value}
-    return [(key, flatten(value)) for key, value in ({"run": single} | nested).items() if value]
-
-
 def _versions(provenance: dict[str, Any]) -> dict[str, str]:
     """Return versions of the software by package, this one's among them."""
     versions, code = provenance.get("versions"), provenance.get("code")
@@ -215,10 +173,7 @@ def _write_figures(run: RunData, folder: Path) -> dict[str, bytes]:
         if entry.missing(run):
             path.unlink(missing_ok=True)  # left from an earlier state of this run
             continue
-        buffer = io.BytesIO()
-        # No software version or date in the file: equal numbers give equal pictures.
-        entry.draw(run).savefig(buffer, format="png", metadata={"Software": None})
-        pictures[entry.name] = buffer.getvalue()
+        pictures[entry.name] = as_png(entry.draw(run))
         with atomic_write(path) as temporary:
             temporary.write_bytes(pictures[entry.name])
     return pictures
@@ -237,7 +192,7 @@ def _figure(entry: Entry, run: RunData, pictures: dict[str, bytes]) -> dict[str,
         "name": entry.name,
         "title": title,
         "missing": "",
-        "source": f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}",
+        "source": inline_png(picture),
         "alt": entry.alt(run),
         "caption": entry.caption(run),
     }

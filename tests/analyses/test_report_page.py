@@ -17,7 +17,7 @@ from PIL import Image
 from analyses.experiments.run_folder import PREDICTIONS, RESULTS
 from analyses.geometry import SurfaceGeometry
 from analyses.report import write_report
-from analyses.report.html import flatten
+from analyses.report.page import flatten
 from analyses.report.words import VERDICTS
 from tests.analyses.geometries import half_slice
 from tests.analyses.page import Page
