@@ -15,7 +15,7 @@ from encoders.cross_validation import cross_validate, cross_validate_layers, mak
 from encoders.estimators.ridge import RidgeEncoder
 from encoders.estimators.trained import TrainedEncoder
 from encoders.persistence import load_encoder, save_encoder
-from encoders.scores import correlation_score
+from encoders.scores import correlation_score, r2_score
 from encoders.tokens import as_token_source
 from encoders.training.settings import Training
 from encoders.training.splits import member_folds
@@ -40,8 +40,6 @@ def test_a_planted_readout_is_recovered_whatever_the_scale_of_tokens_and_voxels(
     # in the units of the responses, so that R2 is that of a good readout: half of the variance is noise
     wide = slice(2, None)  # the first voxels vary less than 100 can show in float32
     assert encoder.correlation(X[900:], (Y * units + 100)[900:])[wide].min() > 0.6
-    from encoders.scores import r2_score
-
     assert r2_score((Y * units + 100)[900:, wide], encoder.predict(X[900:])[:, wide]).min() > 0.35
     assert len(encoder.members_) == len(encoder.history_) == len(encoder.best_epoch_) == n_members
 
@@ -116,7 +114,7 @@ def test_the_rows_that_stop_training_do_not_train_it():
     ((_, held_out),) = member_folds(120, None, QUICK)
     changed = Y.copy()
     changed[held_out] = np.random.default_rng(1).permutation(Y[held_out])
-    one, other = fitted(X, Y), fitted(X, changed)
+    one, other = (fitted(X, each, patience_epochs=None) for each in (Y, changed))
     np.testing.assert_array_equal(one.history_[0]["train_loss"], other.history_[0]["train_loss"])
     assert one.cv_scores_.mean() > other.cv_scores_.mean() + 0.2
 
@@ -219,9 +217,6 @@ def test_padding_and_what_stands_there_change_nothing():
     np.testing.assert_allclose(one.predict(X), other.predict(longer), atol=1e-4)
     lesioned = X.copy()
     lesioned[:, 1] = np.nan
-    np.testing.assert_allclose(
-        one.predict(lesioned), one.predict(X[:, [0, 2, 0, 2]][:, :3] * 0 + lesioned), atol=0
-    )
     kept = X[:, [0, 2]].mean(1)
     weights = one.members_[0]["weight"] / one.token_scale_[0][:, None]
     expected = (kept - one.token_mean_[0]) @ weights + one.members_[0]["bias"]
@@ -320,14 +315,11 @@ def test_features_that_do_not_fit_are_refused_before_the_first_fit():
     bad[7, 0, 0] = np.nan
     folds, encoder = make_folds(120, 3), LinearTokenEncoder(training=QUICK)
     steps = []
-    for late, message in [
-        (bad, r"features\['late'\]: X has tokens that are NaN in some .* \(7\)"),
-        (X[1:], "119 rows"),
-    ]:
+    partly = r"features\['late'\]: X has tokens that are NaN in some .* \(7\)"
+    for late, message in [(bad, partly), (X[1:], r"features\['late'\]: X has 119 rows")]:
+        layers = {"early": X, "late": late}
         with pytest.raises(ValueError, match=message):
-            cross_validate_layers(
-                encoder, {"early": X, "late": late}, Y, folds, progress=lambda *s: steps.append(s)
-            )
+            cross_validate_layers(encoder, layers, Y, folds, progress=lambda *step: steps.append(step))
     assert not steps
     with pytest.raises(ValueError, match="X holds tokens, and RidgeEncoder takes"):
         cross_validate(RidgeEncoder(), as_token_source(X), Y, folds)
@@ -350,7 +342,7 @@ def test_features_that_do_not_fit_are_refused_before_the_first_fit():
         (
             {"training": Training(validation_fraction=0.01)},
             ValueError,
-            r"validation_rows has 1 row.*validation_fraction",
+            "validation_rows has 1 row",
         ),
         ({"training": {"lr": 1}}, TypeError, r"it must be Training\(...\)"),
         ({"training": Training(device="cuda:77")}, ValueError, "not to be had here"),
