@@ -59,7 +59,27 @@ def fit(
     image_size: Annotated[
         str | None, typer.Option(help="Side in pixels that images are resized to, or 'native'.")
     ] = None,
-    encoder: Annotated[str, typer.Option(help="Encoding model; see `cogmodels list encoders`.")] = "ridge",
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoding model: ridge, banded, spatial, attention or probe.")
+    ] = None,
+    encoder_preset: Annotated[
+        str | None, typer.Option(help="'published': the attention encoder and its training as published.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Parameter of the encoding model, NAME=VALUE, as n_heads=4. May be repeated."),
+    ] = None,
+    training: Annotated[
+        list[str] | None,
+        typer.Option(help="Setting of a trained encoder, NAME=VALUE, as lr=0.001. May be repeated."),
+    ] = None,
+    queries: Annotated[
+        str | None,
+        typer.Option(help="What gets a query or map of its own: all, roi, voxel, hemisphere, parcel."),
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Also average the layers, weighted by their inner scores.")
+    ] = False,
     alphas: Annotated[
         str | None,
         typer.Option(help="Ridge penalties: '1,10,100', or 'LOWEST:HIGHEST:NUMBER' spaced by ratio."),
@@ -72,6 +92,9 @@ def fit(
     group_by: Annotated[str | None, typer.Option(help="What stays whole: auto, run, stimulus, none.")] = None,
     delays: Annotated[
         str | None, typer.Option(help="FIR delays of a time series, in volumes: '1,2,3,4'.")
+    ] = None,
+    samples: Annotated[
+        str | None, typer.Option(help="Rows of a time series: 'volumes', or 'blocks' (one average a block).")
     ] = None,
     scale_features: Annotated[
         bool, typer.Option("--scale-features", help="Standardise features in each fold.")
@@ -93,6 +116,12 @@ def fit(
     chosen: dict[str, Any] = {
         "subject": subject,
         "encoder": encoder,
+        "encoder_preset": encoder_preset,
+        "encoder_options": None if option is None else _settings("--option", option),
+        "training": None if training is None else _settings("--training", training),
+        "queries": queries,
+        "ensemble": ensemble or None,
+        "time_series_samples": samples,
         "alphas": None if alphas is None else parse_alphas(alphas),
         "split": split,
         "n_folds": folds,
@@ -156,6 +185,32 @@ def parse_alphas(text: str) -> tuple[float, ...]:
         return tuple(float(alpha) for alpha in text.split(","))
     except ValueError as error:
         raise ValueError(f"--alphas: {text!r} is neither '1,10,100' nor 'LOWEST:HIGHEST:NUMBER'") from error
+
+
+def _settings(option: str, texts: list[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` pairs; values are numbers, true, false, none, comma-separated numbers, or words."""
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise ValueError(f"{option}: {text!r} is not NAME=VALUE, as in n_heads=4")
+        settings[name.strip()] = _value(value.strip())
+    return settings
+
+
+def _value(text: str) -> bool | int | float | str | tuple[float, ...] | None:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    try:
+        return tuple(float(number) for number in text.split(",")) if "," in text else text
+    except ValueError:
+        return text
 
 
 def _whole_numbers(option: str, text: str) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ def _datasets(pattern: str | None) -> Table:
 
 
 def _encoders(pattern: str | None) -> Table:
-    from analyses.experiments.fitting import ENCODERS
+    from analyses.experiments.encoding_models import ENCODERS
 
     table = _table("encoder", "what")
     for name in _matching("encoder", ENCODERS, pattern):

@@ -20,6 +20,13 @@ from pydantic import (
 from encoders.solvers.checks import check_alphas
 from stimuli.files import unknown_name_message
 
+Encoder = Literal["ridge", "banded", "spatial", "attention", "probe"]
+Queries = Literal["auto", "all", "voxel", "roi", "hemisphere", "parcel"]
+Option = bool | int | float | str | tuple[float, ...] | None
+
+TRAINED: tuple[Encoder, ...] = ("spatial", "attention", "probe")
+"""Encoders that are trained on tokens by gradient descent."""
+
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -72,8 +79,22 @@ class EncodingConfig(BaseModel):
         Further keyword arguments of `load_dataset`.
     spaces : tuple of FeatureSpace
         Feature spaces fitted side by side.
-    encoder : {"ridge"}
-        The encoding model.
+    encoder : {"ridge", "banded", "spatial", "attention", "probe"}
+        The encoding model. "banded" takes all layers of all spaces at once, a band each. "spatial", "attention" and
+        "probe" are trained on tokens (each position of a map is one), which no space may have reduced away.
+    encoder_options : dict
+        Further parameters of the encoding model's class by their own names, such as ``n_heads`` or ``dropout``.
+    encoder_preset : {"published"}, optional
+        Model and training of the attention encoder as published (Adeli, Sun & Kriegeskorte 2025); options and
+        settings given beside it change it.
+    training : dict
+        Settings of `encoders.Training` for the trained encoders, such as ``lr`` or ``n_epochs``. Seed and device are
+        the run's.
+    queries : {"auto", "all", "voxel", "roi", "hemisphere", "parcel"}
+        What gets a query (or a spatial map) of its own. "auto" is a query a ROI where the dataset names any beside
+        "all", and a query a voxel otherwise.
+    ensemble : bool
+        Also average the layers' predictions, weighted voxel by voxel by a softmax of their inner scores.
     alphas : tuple of float, optional
         Ridge penalties; the encoder's default grid when None.
     split : {"cv", "published"}
@@ -90,6 +111,9 @@ class EncodingConfig(BaseModel):
         FIR delays of a time series, in volumes.
     block_lag_volumes : int
         Shift of a block's window for block averages, in volumes, to allow for the haemodynamic delay.
+    time_series_samples : {"volumes", "blocks"}
+        What the rows of a time series are: volumes, predicted by FIR delays, or one average a block. Trained encoders
+        need "blocks".
     detrend_order : int
         Polynomial removed from each run of a time series; each run is then z-scored by its own statistics.
     scale_features : bool
@@ -115,7 +139,12 @@ class EncodingConfig(BaseModel):
     subject: str | None = None
     dataset_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     spaces: tuple[FeatureSpace, ...] = Field(min_length=1)
-    encoder: Literal["ridge"] = "ridge"
+    encoder: Encoder = "ridge"
+    encoder_options: dict[str, Option] = Field(default_factory=dict)
+    encoder_preset: Literal["published"] | None = None
+    training: dict[str, Option] = Field(default_factory=dict)
+    queries: Queries = "auto"
+    ensemble: bool = False
     alphas: tuple[float, ...] | None = None
     split: Literal["cv", "published"] = "cv"
     n_folds: int | None = Field(default=None, ge=2)
@@ -124,6 +153,7 @@ class EncodingConfig(BaseModel):
     shuffle: bool = False
     delays_volumes: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     block_lag_volumes: int = Field(default=2, ge=0)
+    time_series_samples: Literal["volumes", "blocks"] = "volumes"
     detrend_order: int = Field(default=1, ge=0)
     scale_features: bool = False
     choose_layer: bool = True
@@ -158,6 +188,30 @@ class EncodingConfig(BaseModel):
         names = [space.name for space in self.spaces]
         if len(set(names)) != len(names):
             raise ValueError(f"spaces need different names, got {names}: give each a label (--label)")
+        return self
+
+    @model_validator(mode="after")
+    def _choices_suit_the_encoder(self) -> EncodingConfig:
+        trained = self.encoder in TRAINED
+        if not trained and (self.training or self.encoder_preset or self.queries != "auto"):
+            given = "training" if self.training else "encoder_preset" if self.encoder_preset else "queries"
+            raise ValueError(
+                f"{given} is for trained encoders ({', '.join(TRAINED)}), and encoder is {self.encoder!r}; leave it out"
+            )
+        if self.encoder_preset and self.encoder != "attention":
+            raise ValueError(f"encoder_preset is for encoder 'attention', got {self.encoder!r}; leave it out")
+        if trained and self.alphas is not None:
+            raise ValueError(
+                f"alphas: {self.encoder!r} has no ridge penalty; its settings are encoder_options and training"
+            )
+        if own := {"seed", "device"} & set(self.training):
+            raise ValueError(
+                f"training: {', '.join(sorted(own))} is set for the whole run, by the field of that name"
+            )
+        if self.ensemble and self.encoder == "banded":
+            raise ValueError(
+                "ensemble: a banded encoder takes all layers at once, so there is nothing to average"
+            )
         return self
 
     @property

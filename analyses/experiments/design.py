@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from analyses.datasets import Dataset
 from analyses.experiments.config import EncodingConfig
 from encoders.cross_validation import make_folds, merge_groups
 from encoders.time_series import (
+    average_blocks,
     block_labels,
     delay_features,
     detrend_runs,
@@ -42,6 +44,8 @@ class Design:
         FIR delays; None when samples are trials.
     grouping : str
         What `groups` are, in words.
+    samples : {"trials", "volumes", "blocks"}
+        What a row is; blocks are averages over the volumes of a block of a time series.
     """
 
     Y: np.ndarray
@@ -52,6 +56,7 @@ class Design:
     excluded: np.ndarray
     delays_volumes: tuple[int, ...] | None
     grouping: str
+    samples: Literal["trials", "volumes", "blocks"] = "trials"
 
     @property
     def kept(self) -> np.ndarray:
@@ -61,7 +66,7 @@ class Design:
     @property
     def is_time_series(self) -> bool:
         """Whether samples are volumes."""
-        return self.delays_volumes is not None
+        return self.samples == "volumes"
 
     @cached_property
     def tested(self) -> np.ndarray:
@@ -70,16 +75,17 @@ class Design:
 
     @cached_property
     def blocks(self) -> np.ndarray | None:
-        """Block number of each volume, -1 at rest; None when samples are trials."""
+        """Block number of each volume, -1 at rest; None when samples are no volumes."""
         if not self.is_time_series:
             return None
         assert self.runs is not None
         return block_labels(self.stimulus_index, self.runs)
 
-    def matrix(self, features: np.ndarray, stimulus_index: np.ndarray | None = None) -> np.ndarray:
+    def matrix(self, features: Any, stimulus_index: np.ndarray | None = None) -> Any:
         """Lay features (n_stimuli, n_features) out over samples: (n_samples, n_features [x n_delays]).
 
-        `stimulus_index` replaces the true one, for the null.
+        A `TokenSource` gives a view by samples, of which nothing is read. `stimulus_index` replaces the true one, for
+        the null.
         """
         index = self.stimulus_index if stimulus_index is None else stimulus_index
         if self.delays_volumes is None:
@@ -139,16 +145,38 @@ def make_design(dataset: Dataset, config: EncodingConfig) -> Design:
         )
     Y = Y[:, excluded == ""]
     delays = None
+    samples: Literal["trials", "volumes", "blocks"] = "trials"
     if dataset.kind == "time_series":
         if runs is None:
             raise ValueError(
                 "responses: a time series needs the coordinate 'run' on presentations; give every volume its run"
             )
-        delays = config.delays_volumes
         Y = scale_runs(detrend_runs(Y, runs, order=config.detrend_order), runs).astype(np.float32)
+        samples = config.time_series_samples
+        if samples == "volumes":
+            delays = config.delays_volumes
+        else:
+            Y, index, runs = average_to_blocks(Y, index, runs, config.block_lag_volumes)
     groups, grouping = sample_groups(config, dataset.kind, index, runs)
     folds = outer_folds(config, dataset, index, groups)
-    return Design(Y, index, runs, groups, folds, excluded, delays, grouping)
+    return Design(Y, index, runs, groups, folds, excluded, delays, grouping, samples)
+
+
+def average_to_blocks(
+    Y: np.ndarray, index: np.ndarray, runs: np.ndarray, lag_volumes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Average volumes (n_volumes, n_voxels) over each block, shifted by the lag of the haemodynamic response.
+
+    Returns
+    -------
+    Y : ndarray (n_blocks, n_voxels)
+    index, runs : ndarray of int (n_blocks,)
+        Stimulus and run of each block.
+    """
+    blocks = block_labels(index, runs)
+    numbers, first = np.unique(blocks, return_index=True)
+    first = first[numbers >= 0]
+    return average_blocks(Y, blocks, lag=lag_volumes, runs=runs), index[first], runs[first]
 
 
 def check_inner_folds(design: Design, n_inner: int) -> None:

@@ -12,25 +12,27 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from encoders.tokens import TokenSource
 
-from analyses.brain_maps import write_brain_map
 from analyses.datasets import Dataset, load_dataset
-from analyses.experiments.config import EncodingConfig
+from analyses.experiments.config import TRAINED, EncodingConfig
 from analyses.experiments.design import Design, check_inner_folds, compact_features, make_design
+from analyses.experiments.encoding_models import describe_encoder, make_encoder
 from analyses.experiments.evaluation import evaluation_units
 from analyses.experiments.finished import read_finished
 from analyses.experiments.fitting import (
+    FeatureRows,
     SpaceFeatures,
     extract_into_store,
     extract_spaces,
     fit_layers,
-    make_encoder,
     open_backbones,
     predictions_by_label,
     used_reductions,
 )
 from analyses.experiments.held_out import held_out_predictions, write_held_out
 from analyses.experiments.null import Null, compute_null, null_kind
+from analyses.experiments.outputs import write_encoder, write_maps
 from analyses.experiments.progress import FitProgress
 from analyses.experiments.results import assemble_results, example_predictions
 from analyses.experiments.run_folder import (
@@ -42,9 +44,8 @@ from analyses.experiments.run_folder import (
     write_netcdf,
 )
 from analyses.provenance import collect_provenance, write_provenance
-from encoders import Backbone, save_encoder
+from encoders import Backbone
 from encoders.checkpoints import FolderCheckpoint
-from encoders.cross_validation import LayerCrossValidation
 from stimuli.files import hash_array
 
 
@@ -97,11 +98,13 @@ def run_encoding(
     design = make_design(dataset, config)
     null_kind(config)
     _check_choices(config, dataset)
-    encoder = make_encoder(config)
+    encoder = make_encoder(config, dataset, design)
     opened = open_backbones(config, dataset.stimuli, backbones)
     # One stimulus goes first: what a layer cannot give shows before the folder is claimed.
     first = extract_spaces(config, opened, dataset.stimuli[:1], store=None, progress=False)
-    if config.alphas is None or len(config.alphas) > 1 or len(first.labels) > 1:
+    _check_layers(config, first.labels)
+    chooses = config.alphas is None or len(config.alphas) > 1 or len(first.labels) > 1
+    if chooses and config.encoder not in TRAINED:
         check_inner_folds(design, config.inner_folds)
     units = evaluation_units(dataset, design, block_lag_volumes=config.block_lag_volumes)
     dataset.stimuli.verify()
@@ -112,7 +115,7 @@ def run_encoding(
 
     try:
         features = extract_into_store(config, opened, dataset.stimuli, out / FEATURES, progress=progress)
-        _check_features(features.matrices)
+        _check_features(features.rows)
     except ValueError:
         release_run_folder(out)  # nothing can be fitted with these settings: others may have the folder
         raise
@@ -128,17 +131,17 @@ def run_encoding(
             progress=None if bar is None else bar.fits,
             checkpoint=checkpoint,
         )
-        choose = config.choose_layer and len(fitted.layers) > 1
-        predictions = predictions_by_label(fitted, with_selected=choose)
+        predictions = predictions_by_label(fitted, config)
         null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar)
     results = assemble_results(dataset, design, config, fitted, predictions, units, null)
     reductions = used_reductions(config, opened)
     results.attrs["reductions"] = json.dumps(reductions)  # netCDF keeps no mappings
-    _write_encoder(out, features, design, encoder, fitted, config)
+    results.attrs |= describe_encoder(encoder)
+    write_encoder(out, features, design, encoder, fitted)
     write_held_out(held_out_predictions(dataset, design, predictions, results), out)
     examples = example_predictions(dataset, design, predictions, results)
     write_netcdf(examples, out / PREDICTIONS)
-    _write_maps(out, dataset, results)
+    write_maps(out, dataset, results)
     write_provenance(
         out,
         collect_provenance(
@@ -172,6 +175,16 @@ def _check_choices(config: EncodingConfig, dataset: Dataset) -> None:
             f"delays_volumes is {config.delays_volumes}, but each row of {config.dataset} is the response to one"
             f" stimulus and not a volume (kind {dataset.kind!r}), so that nothing is delayed; leave --delays out"
         )
+    if dataset.kind != "time_series" and config.time_series_samples != "volumes":
+        raise ValueError(
+            f"time_series_samples is {config.time_series_samples!r}, but {config.dataset} is no time series (kind"
+            f" {dataset.kind!r}); leave it out"
+        )
+    if dataset.kind == "time_series" and config.encoder in TRAINED and config.time_series_samples != "blocks":
+        raise ValueError(
+            f"encoder {config.encoder!r} predicts one response a stimulus, and the rows of {config.dataset} are"
+            " volumes; take averages over blocks (time_series_samples='blocks', --samples blocks)"
+        )
     columns = list(dataset.stimuli.attributes.columns)
     if config.within is not None and config.within not in columns:
         raise KeyError(
@@ -179,8 +192,18 @@ def _check_choices(config: EncodingConfig, dataset: Dataset) -> None:
         )
 
 
-def _check_features(matrices: Mapping[str, np.ndarray]) -> None:
-    for label, matrix in matrices.items():
+def _check_layers(config: EncodingConfig, labels: list[str]) -> None:
+    """Refuse choices that these layers leave no room for."""
+    if config.ensemble and len(labels) < 2:
+        raise ValueError(
+            f"ensemble: there is a single layer ({labels[0]}), so nothing to average; name several"
+        )
+
+
+def _check_features(rows: Mapping[str, FeatureRows]) -> None:
+    for label, matrix in rows.items():
+        if isinstance(matrix, TokenSource):
+            continue  # read piece by piece, and checked then
         bad = ~np.isfinite(matrix).all(axis=1)
         if bad.any():
             raise ValueError(
@@ -193,16 +216,19 @@ def _check_features(matrices: Mapping[str, np.ndarray]) -> None:
             )
 
 
-def _features_to_fit(features: SpaceFeatures, config: EncodingConfig) -> dict[str, np.ndarray]:
+def _features_to_fit(features: SpaceFeatures, config: EncodingConfig) -> dict[str, FeatureRows]:
     # Standardising columns is no rotation, so the features stay as they are then.
     if config.scale_features:
-        return features.matrices
-    return {label: compact_features(matrix) for label, matrix in features.matrices.items()}
+        return features.rows
+    return {
+        label: rows if isinstance(rows, TokenSource) else compact_features(rows)
+        for label, rows in features.rows.items()
+    }
 
 
 def _null(
     design: Design,
-    features: Mapping[str, np.ndarray],
+    features: Mapping[str, FeatureRows],
     encoder: Any,
     config: EncodingConfig,
     predictions: Mapping[str, np.ndarray],
@@ -220,46 +246,3 @@ def _null(
         checkpoint,
         progress=None if bar is None else bar.permutations,
     )
-
-
-def _write_encoder(
-    out: Path,
-    features: SpaceFeatures,
-    design: Design,
-    encoder: Any,
-    fitted: LayerCrossValidation,
-    config: EncodingConfig,
-) -> None:
-    """Refit the layer with the best inner score on all samples, for `cogmodels predict`."""
-    from sklearn.base import clone
-
-    best = int(np.argmax(np.nanmean(np.nan_to_num(fitted.inner_scores, neginf=np.nan), axis=(1, 2))))
-    label = fitted.layers[best]
-    space, layer = features.sources[label]
-    backbone = features.backbones.get(space.name)
-    whole = clone(encoder).fit(design.matrix(features.matrices[label]), design.Y, groups=design.groups)
-    shutil.rmtree(out / "encoder", ignore_errors=True)  # what is left of a damaged one
-    save_encoder(
-        whole,
-        out / "encoder",
-        metadata={
-            "label": label,
-            "space": space.model_dump(mode="json"),
-            "layer": layer,
-            "fingerprint": None if backbone is None else backbone.fingerprint,
-            "delays_volumes": None if design.delays_volumes is None else list(design.delays_volumes),
-        },
-    )
-
-
-def _write_maps(out: Path, dataset: Dataset, results: xr.Dataset) -> None:
-    if dataset.geometry is None:
-        return
-    from analyses.report.reading import headline_layer
-
-    dataset.geometry.save(out / "geometry.npz")
-    row = results.sel(layer=headline_layer(results))
-    for name in ("r", "r_normalized", "q_value"):
-        if name in row:
-            write_brain_map(row[name].values, dataset.geometry, out / "maps", name)
-    write_brain_map(results["noise_ceiling_r"].values, dataset.geometry, out / "maps", "noise_ceiling_r")

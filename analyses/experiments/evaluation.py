@@ -93,6 +93,10 @@ def evaluation_units(dataset: Dataset, design: Design, *, block_lag_volumes: int
         return _block_units(design, block_lag_volumes)
     tested = design.tested
     stimulus = design.stimulus_index[tested]
+    if design.samples == "blocks":
+        repeats = stack_repeats(design.Y, design.stimulus_index)
+        source = _block_source(repeats, block_lag_volumes)
+        return _from_repeats("block", lambda values: values[tested], repeats, 1.0, source)
     if len(np.unique(stimulus)) < len(stimulus):
         repeats = stack_repeats(design.Y[tested], stimulus)
         n_averaged = _mean_repeats(repeats)
@@ -125,9 +129,11 @@ def evaluation_units(dataset: Dataset, design: Design, *, block_lag_volumes: int
 def resampling_units(design: Design) -> np.ndarray:
     """Label every sample with the unit that the bootstrap draws whole, (n_samples,).
 
-    Trials of one stimulus form a unit; in a time series a block and the rest that follows it do, and the rest before
-    a run's first block joins that block.
+    Trials of one stimulus form a unit, and so does each block average; in a time series a block and the rest that
+    follows it do, and the rest before a run's first block joins that block.
     """
+    if design.samples == "blocks":
+        return np.arange(len(design.Y))
     if design.blocks is None:
         return design.stimulus_index
     assert design.runs is not None
@@ -156,11 +162,14 @@ def _block_units(design: Design, lag_volumes: int) -> EvaluationUnits:
 
     numbers, first = np.unique(blocks, return_index=True)
     repeats = stack_repeats(average(design.Y), design.stimulus_index[first[numbers >= 0]])
-    source = (
+    return _from_repeats("block", average, repeats, 1.0, _block_source(repeats, lag_volumes))
+
+
+def _block_source(repeats: np.ndarray, lag_volumes: int) -> str:
+    return (
         f"blocks of one stimulus as repeats ({repeats.shape[0]} each), single block, averaged over its volumes"
         f" {lag_volumes} volumes later, bias-corrected explainable variance"
     )
-    return _from_repeats("block", average, repeats, 1.0, source)
 
 
 def _from_repeats(

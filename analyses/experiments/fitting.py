@@ -1,28 +1,42 @@
-"""Feature spaces and encoders of a run, made from its configuration."""
+"""Feature spaces of a run, made from its configuration, and their fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from encoders.ensembles import ensemble_layers
+from encoders.tokens import TokenSource, as_token_source
 from rich.console import Console
 
-from analyses.experiments.config import EncodingConfig, FeatureSpace
+from analyses.experiments.config import TRAINED, EncodingConfig, FeatureSpace
 from analyses.experiments.design import Design
-from encoders import Backbone, RidgeEncoder, extract_features, load_backbone
+from analyses.experiments.encoding_models import ALL_BANDS, join_bands
+from encoders import Backbone, BandedRidgeEncoder, extract_features, load_backbone
 from encoders.backbones.image_preprocess import ImagePreprocess
 from encoders.checkpoints import Checkpoint
 from encoders.cross_validation import LayerCrossValidation, Progress, cross_validate_layers
 from encoders.feature_store import CorruptFeaturesError, FeatureStore
-from encoders.solvers.checks import check_device
+from encoders.features import Features
 from stimuli import StimulusSet
 from stimuli.files import count_of, unknown_name_message
 
+TOKEN_REDUCTIONS = ("none", "tokens")
+"""Reductions after which there are still tokens."""
+MAX_LEADING_TOKENS = 8
+"""More tokens than these in front of a square number of patches are no class or register tokens."""
+
 SELECTED = "selected"
 """Label, beside the layers, of the layer chosen per voxel inside each training fold."""
+ENSEMBLE = "ensemble"
+"""Label, beside the layers, of their average weighted by a softmax of inner scores."""
+
+FeatureRows = np.ndarray | TokenSource
+"""Features a stimulus: a matrix (n_stimuli, n_features), or tokens."""
 
 
 @dataclass(frozen=True)
@@ -31,53 +45,41 @@ class SpaceFeatures:
 
     Attributes
     ----------
-    matrices : dict of str to ndarray (n_stimuli, n_features)
-        By label, ``SPACE:LAYER`` (``SPACE`` alone for one-hot codes).
+    rows : dict of str to ndarray (n_stimuli, n_features) or TokenSource
+        By label, ``SPACE:LAYER`` (``SPACE`` alone for one-hot codes). Tokens for the encoders that are trained on them.
     sources : dict of str to (FeatureSpace, layer)
         Which space and layer a label stands for; the layer is "" for one-hot codes.
     backbones : dict of str to Backbone
         By space name.
     """
 
-    matrices: dict[str, np.ndarray]
+    rows: dict[str, FeatureRows]
     sources: dict[str, tuple[FeatureSpace, str]]
     backbones: dict[str, Backbone]
 
     @property
     def labels(self) -> list[str]:
         """Labels in the order of the configuration."""
-        return list(self.matrices)
-
-
-def _ridge(config: EncodingConfig) -> RidgeEncoder:
-    """Ridge regression, a penalty per voxel chosen by inner cross-validation."""
-    return RidgeEncoder(
-        alphas=config.alphas,
-        cv=config.inner_folds,
-        scale_features=config.scale_features,
-        device=config.device,
-        dtype=config.dtype,
-    )
-
-
-#: Encoding models by name; `EncodingConfig.encoder` names one.
-ENCODERS: dict[str, Callable[[EncodingConfig], RidgeEncoder]] = {"ridge": _ridge}
+        return list(self.rows)
 
 
 def fit_layers(
     design: Design,
-    features: Mapping[str, np.ndarray],
+    features: Mapping[str, FeatureRows],
     encoder: Any,
     *,
     stimulus_index: np.ndarray | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> LayerCrossValidation:
-    """Lay features (n_stimuli, n_features) out over samples and cross-validate every layer.
+    """Lay features of stimuli (matrices or tokens) out over samples and cross-validate every layer.
 
-    `stimulus_index` replaces the true one, for the null.
+    A banded encoder takes all layers at once. `stimulus_index` replaces the true one, for the null.
     """
     laid_out = {label: design.matrix(matrix, stimulus_index) for label, matrix in features.items()}
+    if isinstance(encoder, BandedRidgeEncoder):
+        encoder, joined = join_bands(encoder, laid_out)
+        laid_out = {ALL_BANDS: joined}
     return cross_validate_layers(
         encoder,
         laid_out,
@@ -89,25 +91,20 @@ def fit_layers(
     )
 
 
-def predictions_by_label(fitted: LayerCrossValidation, *, with_selected: bool) -> dict[str, np.ndarray]:
-    """Name held-out predictions (n_samples, n_voxels) by layer, and those of the selected layer by `SELECTED`."""
+def predictions_by_label(fitted: LayerCrossValidation, config: EncodingConfig) -> dict[str, np.ndarray]:
+    """Name held-out predictions (n_samples, n_voxels) by layer.
+
+    Where there are several layers those of the ensemble (`ENSEMBLE`) and of the selected layer (`SELECTED`, the last)
+    stand beside them, if they are asked for.
+    """
     assert fitted.predictions is not None
     predictions = dict(zip(fitted.layers, fitted.predictions, strict=True))
-    if with_selected:
-        predictions[SELECTED] = fitted.selected_predictions
+    if len(fitted.layers) > 1:
+        if config.ensemble:
+            predictions[ENSEMBLE] = ensemble_layers(fitted)
+        if config.choose_layer:
+            predictions[SELECTED] = fitted.selected_predictions
     return predictions
-
-
-def make_encoder(config: EncodingConfig) -> RidgeEncoder:
-    """Make the unfitted encoder that a configuration names.
-
-    Raises
-    ------
-    ValueError
-        When this machine has no such device.
-    """
-    check_device(config.device)
-    return ENCODERS[config.encoder](config)
 
 
 def one_hot(stimuli: StimulusSet, attribute: str | None = None) -> tuple[np.ndarray, list[str]]:
@@ -189,8 +186,10 @@ def is_one_hot(space: FeatureSpace) -> bool:
     return space.backbone == "onehot" or space.backbone.startswith("onehot:")
 
 
-def default_reduction(backbone: Backbone) -> str:
+def default_reduction(backbone: Backbone, config: EncodingConfig) -> str:
     """Name the reduction of a space that gives none."""
+    if config.encoder in TRAINED:
+        return "none"
     if backbone.modality == "text":
         return "mean"
     # The plain bases learn nothing and are small; a projection would blur what their columns mean.
@@ -201,7 +200,7 @@ def default_reduction(backbone: Backbone) -> str:
 def used_reductions(config: EncodingConfig, backbones: Mapping[str, Backbone]) -> dict[str, str]:
     """Name the reduction of each space that has one, by the space's name, the default where none is asked for."""
     return {
-        space.name: space.reduction or default_reduction(backbones[space.name])
+        space.name: space.reduction or default_reduction(backbones[space.name], config)
         for space in config.spaces
         if space.name in backbones
     }
@@ -216,22 +215,54 @@ def extract_space(
     store: Path | None,
     layers: tuple[str, ...] | None = None,
     progress: bool = True,
-) -> dict[str, np.ndarray]:
-    """Compute one space's features: label to (n_stimuli, n_features)."""
+) -> dict[str, FeatureRows]:
+    """Compute one space's features by label: matrices (n_stimuli, n_features), or tokens for a trained encoder."""
+    tokens = config.encoder in TRAINED
     if backbone is None:
-        return {space.name: one_hot(stimuli, space.backbone.partition(":")[2] or None)[0]}
+        codes, _ = one_hot(stimuli, space.backbone.partition(":")[2] or None)
+        return {space.name: as_token_source(codes) if tokens else codes}
+    if tokens and space.reduction not in (None, *TOKEN_REDUCTIONS):
+        raise ValueError(
+            f"reduction {space.reduction!r} leaves no tokens for encoder {config.encoder!r}; leave it out, or take"
+            f" {' or '.join(map(repr, TOKEN_REDUCTIONS))}"
+        )
     wanted = layers or space.layers or backbone.default_layers
     features = extract_features(
         backbone,
         stimuli,
         wanted,
-        reduction=space.reduction or default_reduction(backbone),
+        reduction=space.reduction or default_reduction(backbone, config),
         device=config.device,
         batch_size=config.batch_size,
         store=None if store is None else str(store),
         progress=progress,
     )
+    if tokens:
+        keep_class_token = config.encoder == "probe"
+        return {
+            f"{space.name}:{layer}": layer_tokens(features, layer, backbone, keep_class_token)
+            for layer in features
+        }
     return {f"{space.name}:{layer}": np.asarray(features.matrix(layer)) for layer in features}
+
+
+def layer_tokens(
+    features: Features, layer: str, backbone: Backbone, keep_class_token: bool = False
+) -> TokenSource:
+    """Give one layer as tokens, read from the store when they are asked for.
+
+    Tokens of an image network that are no patches (class and register tokens, which stand first) are left out, so
+    that the others form a grid, unless `keep_class_token`.
+    """
+    values = features[layer]
+    if backbone.modality != "image" or values.ndim != 3:
+        return as_token_source(values)
+    n_tokens = values.shape[1]
+    side = math.isqrt(n_tokens)
+    n_leading = n_tokens - side * side
+    if n_leading > MAX_LEADING_TOKENS or (n_leading and keep_class_token):
+        return as_token_source(values)
+    return as_token_source(values, grid=(side, side), skip_tokens=n_leading)
 
 
 def extract_into_store(
@@ -264,13 +295,13 @@ def extract_spaces(
     progress: bool = True,
 ) -> SpaceFeatures:
     """Compute the features of every space; finished chunks in the store are read, not computed."""
-    matrices: dict[str, np.ndarray] = {}
+    found: dict[str, FeatureRows] = {}
     sources: dict[str, tuple[FeatureSpace, str]] = {}
     for space in config.spaces:
         backbone = backbones.get(space.name)
-        for label, matrix in extract_space(
+        for label, rows in extract_space(
             space, backbone, stimuli, config, store=store, progress=progress
         ).items():
-            matrices[label] = matrix
+            found[label] = rows
             sources[label] = (space, label[len(space.name) + 1 :])
-    return SpaceFeatures(matrices, sources, dict(backbones))
+    return SpaceFeatures(found, sources, dict(backbones))

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from encoders.tokens import TokenSource
 
 from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design
-from analyses.experiments.fitting import SELECTED, fit_layers, predictions_by_label
+from analyses.experiments.fitting import FeatureRows, fit_layers, predictions_by_label
 from analyses.statistics.permutation import (
     max_statistic_p_values,
     permutation_p_values,
@@ -76,10 +77,11 @@ def null_kind(config: EncodingConfig) -> str:
 def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[np.ndarray, str]:
     """Draw which sample's stimulus (or prediction) stands in for which.
 
-    Blocks of a time series are exchanged within their run, with the rest that follows them; onsets stay. Trials are
-    exchanged within their run when no stimulus is repeated; repeated stimuli are exchanged as wholes, because responses
-    to the same stimulus are alike under the null too. Samples that are only fitted and samples that are tested (in a
-    published split) stay apart.
+    Blocks of a time series are exchanged within their run, with the rest that follows them; onsets stay. Block averages
+    are exchanged within their run as well, though their stimuli come back: exchanged as wholes, stimuli that a code
+    merely tells apart would be predicted as well as before. Trials are exchanged within their run when no stimulus is
+    repeated; repeated stimuli are exchanged as wholes, because responses to the same stimulus are alike under the null
+    too. Samples that are only fitted and samples that are tested (in a published split) stay apart.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[n
         drawn = permute_blocks_within_runs(design.blocks, design.runs, n_permutations, seed)
         return drawn, "whole blocks within runs"
     tested = np.isin(np.arange(len(index)), design.tested)
-    if len(np.unique(index)) == len(index):
+    if len(np.unique(index)) == len(index) or design.samples == "blocks":
         runs = np.zeros(len(index), dtype=np.int64) if design.runs is None else design.runs
         strata = np.unique(np.stack([runs, tested]), axis=1, return_inverse=True)[1].ravel()
         order = np.argsort(strata, kind="stable")
@@ -102,7 +104,8 @@ def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[n
         )
         drawn = np.empty_like(drawn_in_order)
         drawn[:, order] = order[drawn_in_order]
-        return drawn, "trials within runs" if design.runs is not None else "stimuli"
+        within = "blocks within runs" if design.samples == "blocks" else "trials within runs"
+        return drawn, within if design.runs is not None else "stimuli"
     generator = np.random.default_rng(seed)
     drawn = np.empty((n_permutations, len(index)), dtype=np.int64)
     for part in (tested, ~tested):
@@ -115,7 +118,7 @@ def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[n
 
 def compute_null(
     design: Design,
-    features: Mapping[str, np.ndarray],
+    features: Mapping[str, FeatureRows],
     encoder: Any,
     config: EncodingConfig,
     predictions: Mapping[str, np.ndarray],
@@ -127,7 +130,7 @@ def compute_null(
     Parameters
     ----------
     design : Design
-    features : mapping of str to (n_stimuli, n_features)
+    features : mapping of str to (n_stimuli, n_features) or TokenSource
     encoder : estimator
     config : EncodingConfig
     predictions : mapping of str to (n_samples, n_voxels)
@@ -148,7 +151,7 @@ def compute_null(
                 [correlation_score(measured, predictions[label][rows[tested]]) for label in labels]
             )
         fitted = fit_layers(design, features, encoder, stimulus_index=design.stimulus_index[rows])
-        permuted = predictions_by_label(fitted, with_selected=SELECTED in predictions)
+        permuted = predictions_by_label(fitted, config)
         return np.stack([correlation_score(measured, permuted[label][tested]) for label in labels])
 
     made_of = _fitted_to(design, features) if kind == "refit" else ""
@@ -171,14 +174,17 @@ def compute_null(
     return Null(r, kind, units)
 
 
-def _fitted_to(design: Design, features: Mapping[str, np.ndarray]) -> str:
+def _fitted_to(design: Design, features: Mapping[str, FeatureRows]) -> str:
     """Hash what a permutation is fitted to beside the responses.
 
     Stimuli or weights may be exchanged between a kill and `resume`: scores of the old ones must not mix with the new.
     """
-    parts = [f"{label}={hash_array(matrix)}" for label, matrix in features.items()]
-    rows = [design.runs, design.groups, *(side for fold in design.folds for side in fold)]
-    parts += ["none" if row is None else hash_array(row) for row in rows]
+    parts = [
+        f"{label}={rows.content_hash if isinstance(rows, TokenSource) else hash_array(rows)}"
+        for label, rows in features.items()
+    ]
+    labels = [design.runs, design.groups, *(side for fold in design.folds for side in fold)]
+    parts += ["none" if label is None else hash_array(label) for label in labels]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analyses.experiments.config import FeatureSpace, read_config
-from analyses.experiments.fitting import extract_space, is_one_hot, open_backbone
+from analyses.experiments.config import EncodingConfig, FeatureSpace, read_config
+from analyses.experiments.fitting import FeatureRows, extract_space, is_one_hot, open_backbone
 from analyses.experiments.run_folder import CONFIG, RESULTS, read_netcdf
 from encoders import Backbone, load_encoder
 from encoders.persistence import read_metadata
@@ -26,7 +27,8 @@ def predict_run(
 ) -> xr.DataArray:
     """Predict the responses of a run's voxels to new stimuli.
 
-    The encoder is the run's saved one: the layer with the best inner score, fitted to all of the run's samples.
+    The encoder is the run's saved one: the layer with the best inner score (a banded one takes all layers), fitted to
+    all of the run's samples.
 
     Parameters
     ----------
@@ -57,23 +59,7 @@ def predict_run(
     results = read_netcdf(run / RESULTS)
     config = read_config(run / CONFIG)
     metadata = read_metadata(run / "encoder")
-    space = FeatureSpace.model_validate(metadata["space"])
-    if is_one_hot(space):
-        raise ValueError(
-            f"{run}: the best features were one-hot codes ({metadata['label']}), which say nothing about new stimuli;"
-            " fit a run with a backbone"
-        )
-    backbone = open_backbone(space, config, backbones)
-    if backbone.fingerprint != metadata["fingerprint"]:
-        raise ValueError(
-            f"{run}: {space.backbone} has other weights or preprocessing now (fingerprint"
-            f" {backbone.fingerprint[:12]}, the run's {metadata['fingerprint'][:12]}); give the run's weights file"
-        )
-    # A module that is called twice or returns several tensors is tapped by its name and gives LAYER#1, LAYER[0].
-    module = re.split(r"[#\[]", metadata["layer"])[0]
-    features = extract_space(
-        space, backbone, stimuli, config, store=None, layers=(module,), progress=progress
-    )[metadata["label"]]
+    parts = [_features(run, part, config, stimuli, backbones, progress) for part in metadata["parts"]]
     encoder = load_encoder(run / "encoder")
     delays = metadata["delays_volumes"]
     kept = results["excluded"].values.astype(str) == ""
@@ -83,13 +69,46 @@ def predict_run(
     }
     if delays is None:
         values = np.full((len(stimuli), len(kept)), np.nan, dtype=np.float32)
-        values[:, kept] = encoder.predict(features)
+        values[:, kept] = encoder.predict(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
         return xr.DataArray(values, dims=("stimulus", "neuroid"), coords=coordinates, name="predicted")
     values = np.full((len(stimuli), len(delays), len(kept)), np.nan, dtype=np.float32)
-    n_features = features.shape[1]
     for number in range(len(delays)):
-        design = np.zeros((len(stimuli), len(delays) * n_features), dtype=features.dtype)
-        design[:, number * n_features : (number + 1) * n_features] = features
-        values[:, number, kept] = encoder.predict(design)
+        delayed = [_at_delay(np.asarray(part), number, len(delays)) for part in parts]
+        values[:, number, kept] = encoder.predict(np.concatenate(delayed, axis=1))
     coordinates["delay_volumes"] = ("delay", np.asarray(delays))
     return xr.DataArray(values, dims=("stimulus", "delay", "neuroid"), coords=coordinates, name="predicted")
+
+
+def _features(
+    run: Path,
+    part: Mapping[str, Any],
+    config: EncodingConfig,
+    stimuli: StimulusSet,
+    backbones: Mapping[str, Backbone] | None,
+    progress: bool,
+) -> FeatureRows:
+    """Compute what one layer of the run's encoder answers to new stimuli."""
+    space = FeatureSpace.model_validate(part["space"])
+    if is_one_hot(space):
+        raise ValueError(
+            f"{run}: its features hold one-hot codes ({part['label']}), which say nothing about new stimuli; fit a run"
+            " with a backbone"
+        )
+    backbone = open_backbone(space, config, backbones)
+    if backbone.fingerprint != part["fingerprint"]:
+        raise ValueError(
+            f"{run}: {space.backbone} has other weights or preprocessing now (fingerprint"
+            f" {backbone.fingerprint[:12]}, the run's {part['fingerprint'][:12]}); give the run's weights file"
+        )
+    # A module that is called twice or returns several tensors is tapped by its name and gives LAYER#1, LAYER[0].
+    module = re.split(r"[#\[]", part["layer"])[0]
+    rows = extract_space(space, backbone, stimuli, config, store=None, layers=(module,), progress=progress)
+    return rows[part["label"]]
+
+
+def _at_delay(features: np.ndarray, number: int, n_delays: int) -> np.ndarray:
+    """Put features (n_stimuli, n_features) where FIR features have those of one delay; zeros at the others."""
+    n_features = features.shape[1]
+    design = np.zeros((len(features), n_delays * n_features), dtype=features.dtype)
+    design[:, number * n_features : (number + 1) * n_features] = features
+    return design

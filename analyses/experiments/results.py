@@ -12,6 +12,7 @@ from analyses.datasets import Dataset
 from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design, count_reasons, count_shared_stimuli
 from analyses.experiments.evaluation import CEILING_FLOOR, EvaluationUnits, resampling_units
+from analyses.experiments.fitting import SELECTED
 from analyses.experiments.null import Null
 from analyses.metrics.normalization import normalize_r, share_of_explainable_variance
 from analyses.statistics.bootstrap import bootstrap_correlation
@@ -78,7 +79,7 @@ def assemble_results(
         variables["ceiling_q"] = (("neuroid",), spread(units.ceiling_q))
     variables["explainable_variance"] = (("neuroid",), spread(units.explainable_variance))
     variables["excluded"] = (("neuroid",), design.excluded)
-    variables |= _choices(fitted, spread, with_selected=len(predictions) > len(fitted.layers))
+    variables |= _choices(fitted, spread, list(predictions))
     if null is not None:
         variables["null_mean_r"] = (("layer", "permutation"), np.nanmean(null.r, axis=2).T)
     variables |= _by_roi(dataset, design, config, predictions, variables)
@@ -91,17 +92,19 @@ def assemble_results(
 
 
 def _choices(
-    fitted: LayerCrossValidation, spread: Callable[..., np.ndarray], *, with_selected: bool
+    fitted: LayerCrossValidation, spread: Callable[..., np.ndarray], labels: list[str]
 ) -> dict[str, tuple]:
     """What was chosen inside the training folds, and the penalties that there were to choose from."""
     alphas, grid = fitted.alphas, fitted.alpha_grid
     variables: dict[str, tuple] = {}
-    if with_selected:
-        of_selected = np.take_along_axis(alphas, fitted.selected_layer[None], axis=0)
-        alphas = np.concatenate([alphas, of_selected])
-        variables["selected_layer"] = (("fold", "neuroid"), spread(fitted.selected_layer))
+    for label in labels[len(fitted.layers) :]:
+        of_label = np.full_like(alphas[:1], np.nan)
+        if label == SELECTED:
+            of_label = np.take_along_axis(fitted.alphas, fitted.selected_layer[None], axis=0)
+            variables["selected_layer"] = (("fold", "neuroid"), spread(fitted.selected_layer))
+        alphas = np.concatenate([alphas, of_label])
         if grid is not None:
-            # Each voxel's grid is that of the layer chosen for it: there is none that holds for all of them.
+            # Each voxel's grid is that of the layers used for it: there is none that holds for all of them.
             grid = np.concatenate([grid, np.full_like(grid[:1], np.nan)])
     variables["alpha"] = (("layer", "fold", "neuroid"), spread(alphas, "float64"))
     if grid is not None:
@@ -157,7 +160,7 @@ def example_predictions(
         coordinates,
         {"ranked_by": headline}
         | {name: results.attrs[name] for name in ("kind", "units", "neuroids")}
-        | ({"tr_s": dataset.info.tr_s} if dataset.info.tr_s else {}),
+        | {name: results.attrs[name] for name in ("tr_s",) if name in results.attrs},
     )
 
 
@@ -211,9 +214,9 @@ def _attributes(
         "dataset": dataset.info.name,
         "title": dataset.info.title,
         "subject": dataset.subject,
-        "kind": dataset.kind,
+        "kind": "blocks" if design.samples == "blocks" else dataset.kind,
         "neuroids": dataset.info.neuroid_kind,
-        "units": "z-score within run" if design.is_time_series else dataset.info.units,
+        "units": dataset.info.units if design.samples == "trials" else "z-score within run",
         "licence": dataset.info.licence,
         "citation": dataset.info.citation,
         "n_samples": len(design.Y),
@@ -229,7 +232,7 @@ def _attributes(
         "split": config.split,
         "n_bootstrap": config.n_bootstrap,
     }
-    if dataset.info.tr_s:
+    if dataset.info.tr_s and design.samples != "blocks":
         attributes["tr_s"] = dataset.info.tr_s
     if dataset.geometry is not None and dataset.geometry.space:
         attributes["space"] = dataset.geometry.space

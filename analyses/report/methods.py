@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from analyses.experiments.config import EncodingConfig
+from analyses.experiments.config import TRAINED, EncodingConfig
 from analyses.report.reading import (
     SELECTED,
     ceiling_rule,
@@ -57,6 +57,7 @@ def _data(results: xr.Dataset, config: EncodingConfig) -> str:
         "time_series": "volumes",
         "trials": "single trials",
         "averages": "responses averaged over repeats",
+        "blocks": "averages over blocks",
     }
     text = (
         f"Responses of {kept(results).sum():,} {neuroids(results)[1]} of subject {attrs.get('subject', '?')} in "
@@ -64,13 +65,18 @@ def _data(results: xr.Dataset, config: EncodingConfig) -> str:
     )
     if "n_samples" in attrs:
         text += f" ({int(attrs['n_samples']):,} {rows.get(str(attrs.get('kind')), 'rows')})"
-    if attrs.get("kind") == "time_series":
+    if attrs.get("kind") in ("time_series", "blocks"):
         order = {0: "centred", 1: "linearly detrended"}.get(
             config.detrend_order, f"detrended by a polynomial of order {config.detrend_order}"
         )
         text += (
             f"; each run was {order} and z-scored by its own mean and standard deviation, without regard to "
             "stimuli"
+        )
+    if attrs.get("kind") == "blocks":
+        text += (
+            f", and averaged over the volumes of each block, {config.block_lag_volumes} volumes later to allow for the "
+            "haemodynamic delay"
         )
     return f"{text}."
 
@@ -118,20 +124,7 @@ def _reduction_in_words(how: str) -> str:
 
 def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
     one, _ = neuroids(results)
-    grid = config.alphas
-    if grid is not None and len(grid) == 1:
-        penalty = f"a fixed penalty of {grid[0]:g}"
-    else:
-        offered = (
-            _relative_grid(results)
-            if grid is None
-            else f"{len(grid)} values from {min(grid):g} to {max(grid):g}"
-        )
-        penalty = (
-            f"a penalty per {one} chosen among {offered} by {config.inner_folds}-fold cross-validation inside each "
-            "training set"
-        )
-    text = f"Responses were predicted by ridge regression with {penalty}."
+    text = _trained(results, config) if config.encoder in TRAINED else _ridge(results, config)
     if config.split == "published":
         text += " Models were fitted on all stimuli outside the published test set and scored on that set."
     else:
@@ -154,6 +147,50 @@ def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
     if SELECTED in layer_names(results):
         text += f" A layer was also chosen per {one} inside each training set, by the best inner score."
     return text
+
+
+def _ridge(results: xr.Dataset, config: EncodingConfig) -> str:
+    one, _ = neuroids(results)
+    grid = config.alphas
+    if grid is not None and len(grid) == 1:
+        penalty = f"a fixed penalty of {grid[0]:g}"
+    else:
+        offered = (
+            _relative_grid(results)
+            if grid is None
+            else f"{len(grid)} values from {min(grid):g} to {max(grid):g}"
+        )
+        penalty = (
+            f"a penalty per {one} chosen among {offered} by {config.inner_folds}-fold cross-validation inside each "
+            "training set"
+        )
+    if config.encoder == "banded":
+        return (
+            f"Responses were predicted by banded ridge regression (Nunez-Elizalde, Huth & Gallant 2019) on all of "
+            f"these at once, a band each, with {penalty}, and with it the relative weight of each band, drawn at "
+            f"random (seed {config.seed})."
+        )
+    return f"Responses were predicted by ridge regression with {penalty}."
+
+
+_TRAINED = {
+    "spatial": "by a map over positions times a feature vector (a factorised readout)",
+    "attention": "by cross-attention: learned queries read the tokens, and each {one} is a linear function of what its"
+    " query gathered (Adeli, Sun & Kriegeskorte 2025)",
+    "probe": "by a learned pooling of the tokens, of which each {one} is a linear function",
+}
+
+
+def _trained(results: xr.Dataset, config: EncodingConfig) -> str:
+    one, _ = neuroids(results)
+    text = f"Responses were predicted {_TRAINED[config.encoder].format(one=one)}"
+    if config.encoder != "probe":
+        text += f" (queries: {results.attrs.get('queries', config.queries)})"
+    settings = results.attrs.get("training", "")
+    text += ", trained by AdamW with early stopping on rows held out of the training set"
+    options = ", ".join(f"{name} {value}" for name, value in config.encoder_options.items())
+    text += f"; {options}" if options else ""
+    return f"{text} ({settings})." if settings else f"{text}."
 
 
 def _relative_grid(results: xr.Dataset) -> str:

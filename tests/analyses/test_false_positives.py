@@ -19,7 +19,8 @@ from analyses.datasets.dataset import Dataset, make_responses
 from analyses.experiments.config import EncodingConfig, FeatureSpace
 from analyses.experiments.design import make_design
 from analyses.experiments.encoding import run_encoding
-from analyses.experiments.fitting import SELECTED, make_encoder
+from analyses.experiments.encoding_models import make_encoder
+from analyses.experiments.fitting import SELECTED
 from analyses.experiments.null import compute_null
 from analyses.statistics.permutation import permutation_p_values
 from encoders.cross_validation import cross_validate_layers

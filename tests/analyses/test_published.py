@@ -17,7 +17,7 @@ from analyses.datasets import load_dataset
 from analyses.experiments.config import EncodingConfig, FeatureSpace, preset
 from analyses.experiments.design import make_design
 from analyses.experiments.encoding import run_encoding
-from analyses.experiments.fitting import make_encoder
+from analyses.experiments.encoding_models import make_encoder
 from analyses.experiments.null import compute_null
 from encoders.checkpoints import FolderCheckpoint
 
