@@ -1,19 +1,25 @@
 """Ridge encoding model: from features to voxel responses, a penalty per voxel."""
 
+import math
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from encoders.scores import correlation_score, r2_score
+from encoders.solvers.blocks import arrange_folds
 from encoders.solvers.checks import Folds, as_tensor, check_alphas, check_finite, working_dtype
-from encoders.solvers.ridge import Score, Search, Solver, solve_ridge, solve_ridge_cv
+from encoders.solvers.folds import resolve_folds
+from encoders.solvers.ridge import Score, Search, Solver, chunk_width, solve_ridge, solve_ridge_cv
 
 # Penalties as multiples of the mean eigenvalue of X'X.
 RELATIVE_ALPHAS = np.logspace(-4, 4, 17)
 RELATIVE_ALPHAS.flags.writeable = False
+
+# Voxels of a part, in sides of the smaller matrix: with some 1.3 a part takes as long as its decompositions.
+VOXELS_PER_SIDE = 2
 
 
 class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -60,6 +66,8 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Penalties that were tried.
     cv_scores_ : ndarray (n_alphas, n_voxels) or None
         Mean held-out score of the inner folds; None where a single penalty was given.
+    voxel_chunk_ : int
+        Voxels that were fitted, and are predicted, at once.
     n_features_in_ : int
 
     Examples
@@ -119,7 +127,7 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ValueError, TypeError
             As `solve_ridge_cv`.
         """
-        features, responses = as_tensor(X, "X"), _as_matrix(Y)
+        features, responses = as_tensor(X, "X"), as_responses(Y)
         precision = working_dtype(features, responses, self.dtype)
         check_finite(features, "X")
         scale = None
@@ -127,7 +135,7 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             scale = features.to(precision).std(0, correction=0)
             scale[scale == 0] = 1
             features = features / scale
-        grid = check_alphas(_default_alphas(features) if self.alphas is None else self.alphas)
+        grid = check_alphas(default_alphas(features) if self.alphas is None else self.alphas)
         common: dict[str, Any] = {
             "fit_intercept": self.fit_intercept,
             "solver": self.solver,
@@ -160,6 +168,7 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         scores = solution.cv_scores_
         self.cv_scores_ = None if scores is None else keep(scores.cpu().numpy())
         self.alpha_grid_ = grid
+        self.voxel_chunk_ = solution.voxel_chunk
         self.n_features_in_ = features.shape[1]
         return self
 
@@ -181,7 +190,44 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 "features as input, as in fit"
             )
         check_finite(features, "X")
-        return features.cpu().numpy().astype(self.coef_.dtype, copy=False) @ self.coef_ + self.intercept_
+        return predict_in_chunks(features, self.coef_, self.intercept_, self.voxel_chunk_)
+
+    def divide_voxels(
+        self, X: Any, Y: Any, train: np.ndarray, groups: Any = None
+    ) -> tuple["RidgeEncoder", list[slice]]:
+        """Divide the voxels so that fits to the parts have, together, the bits of one fit to all.
+
+        Rounding depends on how many voxels a product takes at once: parts are whole chunks, of the width that one fit
+        would choose.
+
+        Parameters
+        ----------
+        X : array-like (n_samples, n_features)
+        Y : array-like (n_samples, n_voxels)
+        train : ndarray of int (n_train,)
+            Rows that will be fitted.
+        groups : array-like (n_train,), optional
+            As in `fit`, of these rows.
+
+        Returns
+        -------
+        encoder : RidgeEncoder
+            Unfitted; fit it to the parts instead of this one.
+        parts : list of slice
+            As many voxels each as it takes for a part to cost more than the decompositions that all parts repeat. A
+            single penalty, which is mostly decomposition, is not divided.
+        """
+        n_samples, (n_features, n_voxels) = len(train), (X.shape[1], Y.shape[1])
+        if self.alphas is not None and np.size(self.alphas) == 1:
+            return self, [slice(0, n_voxels)]
+        layouts = arrange_folds(n_samples, resolve_folds(n_samples, self.cv, groups))
+        precision = working_dtype(as_tensor(X[:1], "X"), as_tensor(Y[:1], "Y"), self.dtype)
+        width = self.target_chunk or chunk_width(n_samples, n_features, n_voxels, layouts, precision)
+        n_chunks = math.ceil(n_voxels / width)
+        n_parts = max(1, n_voxels // (VOXELS_PER_SIDE * min(n_samples, n_features)))
+        step = width * math.ceil(n_chunks / min(n_parts, n_chunks))
+        parts = [slice(start, min(start + step, n_voxels)) for start in range(0, n_voxels, step)]
+        return clone(self).set_params(target_chunk=width), parts
 
     def score(self, X: Any, Y: Any) -> float:
         """Return R2 on new samples, averaged over voxels; constant voxels are left out."""
@@ -192,13 +238,30 @@ class RidgeEncoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return correlation_score(np.asarray(Y), self.predict(X))
 
 
-def _as_matrix(Y: Any) -> Any:
+def predict_in_chunks(
+    features: Tensor, coef: np.ndarray, intercept: np.ndarray, voxel_chunk: int
+) -> np.ndarray:
+    """Return features @ coef + intercept, in the precision of `coef`, some voxels at a time."""
+    rows = features.cpu().numpy().astype(coef.dtype, copy=False)
+    if coef.ndim == 1:
+        return rows @ coef + intercept
+    predicted = np.empty((len(rows), coef.shape[1]), dtype=coef.dtype)
+    for start in range(0, coef.shape[1], voxel_chunk):
+        part = slice(start, start + voxel_chunk)
+        # Contiguous: a product's bits may depend on how far apart the rows lie.
+        predicted[:, part] = rows @ np.ascontiguousarray(coef[:, part]) + intercept[part]
+    return predicted
+
+
+def as_responses(Y: Any) -> Tensor:
+    """Return responses as a matrix; a vector is one voxel."""
     if Y is None:
-        raise ValueError("RidgeEncoder requires y to be passed, but the target y is None")
+        raise ValueError("fit requires y to be passed, but the target y is None: give the responses")
     values = Y if isinstance(Y, Tensor) else np.asarray(Y)
     return as_tensor(values.reshape(-1, 1) if values.ndim == 1 else values, "Y")
 
 
-def _default_alphas(features: Any) -> np.ndarray:
+def default_alphas(features: Tensor) -> np.ndarray:
+    """Return `RELATIVE_ALPHAS` times the mean of the eigenvalues of X'X that can be other than null."""
     sum_squares = float(features.double().var(0, correction=0).sum()) * features.shape[0]
     return RELATIVE_ALPHAS * (sum_squares / min(features.shape) or 1.0)

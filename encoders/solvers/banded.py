@@ -43,6 +43,9 @@ class BandedRidgeSolution:
     ----------
     alphas_ : (n_bands, n_voxels)
         Penalty of each band and voxel, float64; infinite for a band without weight.
+    overall_alphas_ : (n_voxels,)
+        Overall penalty of each voxel, one of those tried; where a gradient search went on from it, the alpha for
+        which the weights alpha / alpha_b of the bands sum to 1.
     coef_ : (n_features, n_voxels)
     intercept_ : (n_voxels,)
     cv_scores_ : (n_draws, n_voxels) or (n_draws + 1, n_voxels)
@@ -57,6 +60,7 @@ class BandedRidgeSolution:
     """
 
     alphas_: Float[Array, "n_bands n_voxels"]
+    overall_alphas_: Float[Array, "n_voxels"]
     coef_: Float[Array, "n_features n_voxels"]
     intercept_: Float[Array, "n_voxels"]
     cv_scores_: Float[Array, "n_rows n_voxels"]
@@ -223,6 +227,7 @@ def solve_banded_ridge_cv(
 
     return BandedRidgeSolution(
         give(penalties),
+        give(fit.alphas),
         give(fit.coef),
         give(fit.intercept),
         give(scores),

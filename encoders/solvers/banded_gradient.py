@@ -258,6 +258,7 @@ def descend(
                 continue
             part, log_penalties = part[better], log_penalties[better]
             final[part], penalties[:, part] = reached[better], log_penalties.exp().T
+            fit.alphas[part] = 1 / (-log_penalties).exp().sum(1)
             if ready_for_all is None:
                 ready_for_all = precondition(all_rows, weights)
             right = features.responses(part, everything, everything[:1])[0].T @ all_rows.train

@@ -35,7 +35,7 @@ class FoldSearch:
         self.shrinkage = d.to(dtype)  # (n_alphas, rank)
         self.nodes = self.shrinkage
         self.mixing = None
-        if tolerance:
+        if tolerance and bool(system.factor.any()):  # without variance there is nothing to interpolate
             nodes, mixing = skeleton(system, d, tolerance)
             if len(nodes) <= WORTHWHILE * len(alphas):
                 self.nodes = self.shrinkage[nodes]
