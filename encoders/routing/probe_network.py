@@ -3,6 +3,7 @@
 import torch
 from torch import Generator, Tensor, nn
 
+from encoders.routing.initial import make_linear
 from encoders.routing.pooler import BatchNorm, Pooler
 from encoders.routing.poolers import find_pooler
 
@@ -42,9 +43,7 @@ class Probe(nn.Module):
         source = torch.Generator().manual_seed(0) if generator is None else generator
         self.pooler = find_pooler(pooler)(n_channels, n_queries, output_divisor, n_heads, source)
         self.norm = BatchNorm(self.pooler.n_pooled)
-        self.head = nn.utils.skip_init(nn.Linear, self.pooler.n_pooled, n_outputs)
-        nn.init.normal_(self.head.weight, std=0.01, generator=source)
-        nn.init.zeros_(self.head.bias)
+        self.head = make_linear(self.pooler.n_pooled, n_outputs, source)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return logits or responses (n, n_outputs); arguments as in `Pooler.attention`."""
