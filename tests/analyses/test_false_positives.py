@@ -142,7 +142,8 @@ def p_values_of_a_run(data: Dataset, config: EncodingConfig) -> tuple[np.ndarray
     of_mean : ndarray (n_layers,)
         Of the mean over voxels.
     """
-    design, encoder = make_design(data, config), make_encoder(config)
+    design = make_design(data, config)
+    encoder = make_encoder(config, data, design)
     features = {layer: one_hot(data.stimuli.attributes[layer[6:]].to_numpy()) for layer in LAYERS}
     laid_out = {layer: design.matrix(matrix) for layer, matrix in features.items()}
     fitted = cross_validate_layers(encoder, laid_out, design.Y, design.folds, groups=design.groups)

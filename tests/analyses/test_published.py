@@ -56,7 +56,7 @@ def test_digits69_with_shuffled_stimuli(real_data: Path, tmp_path: Path) -> None
     features = {"pixels": (images.reshape(100, -1) / 255).astype(np.float32)}
     observed = {"pixels": np.zeros_like(design.Y)}  # only its name counts: the null is fitted anew
     checkpoint = FolderCheckpoint(tmp_path, {})
-    null = compute_null(design, features, make_encoder(config), config, observed, checkpoint)
+    null = compute_null(design, features, make_encoder(config, data, design), config, observed, checkpoint)
     assert null.kind == "refit"
     percentile, largest = np.percentile(null.r[:, 0], 95, axis=1), null.r[:, 0].max(axis=1)
     assert percentile[0] == pytest.approx(0.124, abs=0.005)
