@@ -43,7 +43,10 @@ class Probe(nn.Module):
         source = torch.Generator().manual_seed(0) if generator is None else generator
         self.pooler = find_pooler(pooler)(n_channels, n_queries, output_divisor, n_heads, source)
         self.norm = BatchNorm(self.pooler.n_pooled)
+        # Small first weights, as of linear probes (He et al. 2022): from large ones the maps learn late, because what
+        # they are told to attend to depends on a readout that is still random.
         self.head = make_linear(self.pooler.n_pooled, n_outputs, source)
+        nn.init.normal_(self.head.weight, std=0.01, generator=source)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return logits or responses (n, n_outputs); arguments as in `Pooler.attention`."""

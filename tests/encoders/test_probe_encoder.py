@@ -8,6 +8,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
 from encoders import ProbeClassifier, ProbeEncoder, load_encoder, save_encoder
+from encoders.checkpoints import FolderCheckpoint
 from encoders.tokens import as_token_source
 from encoders.training.settings import Training
 from tests.oracles import poolers as oracle
@@ -191,6 +192,22 @@ class TestVoxels:
         short, long = ProbeEncoder(**settings).fit(X, Y), ProbeEncoder(**settings).fit(padded, Y)
         np.testing.assert_allclose(long.predict(padded), short.predict(X), atol=1e-4)
         assert (long.attention(padded)[..., N_TOKENS:] == 0).all()
+
+    def test_a_fit_that_was_killed_goes_on_to_the_same_bits(self, tmp_path):
+        """Statistics of both batch norms of AIM are part of what goes on."""
+        X, Y, _ = two_signals(100, 0)
+        probe = ProbeEncoder("aim", n_heads=4, training=Training(lr=0.01, n_epochs=4))
+        whole = clone(probe).fit(X, Y)
+        checkpoint = FolderCheckpoint(tmp_path, {})
+
+        def kill(done, total, text):
+            if done == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            clone(probe).fit(X, Y, checkpoint=checkpoint, progress=kill)
+        resumed = clone(probe).fit(X, Y, checkpoint=checkpoint)
+        assert resumed.predict(X).tobytes() == whole.predict(X).tobytes()
 
     def test_bfloat16_learns_the_same(self):
         X, Y, _ = two_signals(600, 0)
