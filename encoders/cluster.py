@@ -21,7 +21,6 @@ __all__ = ["Cluster", "Shared", "SlurmOptions", "TlsFiles", "open_cluster"]
 Progress = Callable[[int, int, str], None]
 
 _POLL_S, _LOOK_S = 0.005, 1.0  # how often to look for results, and for workers that came or went
-_QUIET = {"distributed.admin.large-graph-warning-threshold": "1TB"}  # data are sent on purpose, and once
 
 _PATIENCE_S = 300.0
 
@@ -34,11 +33,9 @@ class Shared:
 
     def future(self) -> Any:
         """Return the dask future of the value, sent again if it was lost."""
-        import dask
-
         if self._future is None or self._future.status not in ("pending", "finished"):
             # A task and not scattered data: these would be gone with the last worker that holds them.
-            with dask.config.set(_QUIET):
+            with _quiet():
                 self._future = self._client.submit(hold, self._value, key=f"shared-{uuid4().hex}", pure=False)
         return self._future
 
@@ -157,34 +154,36 @@ class Cluster:
         queue = as_completed(loop=self.client.loop)
         self._last_seen = time.monotonic()
 
-        def submit(number: int, worker: str) -> None:
-            future = self.client.submit(
-                perform,
-                parcel.future(),
-                conditions,
-                _with_futures(items[number]),
-                _with_futures(constants),
-                key=(batch, number, deaths[number]),
-                pure=False,
-                workers=[worker],
-                allow_other_workers=True,
-            )
-            running[future] = number, worker
-            queue.add(future)
+        def hand_out(workers: set[str]) -> None:
+            # One piece a worker and no more: a death then counts against the piece under way and no other.
+            for worker in workers - {worker for _, worker in running.values()}:
+                if not waiting or len(running) >= len(workers):
+                    return
+                number = waiting.pop()
+                arguments = (
+                    parcel.future(),
+                    conditions,
+                    _with_futures(items[number]),
+                    _with_futures(constants),
+                )
+                key = batch, number, deaths[number]
+                with _quiet():
+                    future = self.client.submit(
+                        perform, *arguments, key=key, pure=False, workers=[worker], allow_other_workers=True
+                    )
+                running[future] = number, worker
+                queue.add(future)
 
         try:
             while waiting or running:
-                # One piece a worker and no more: a death then counts against the piece under way and no other.
                 present = self._present_workers()
-                busy = {worker for _, worker in running.values()}
-                for worker in present - busy:
-                    if waiting and len(running) < len(present):
-                        submit(waiting.pop(), worker)
+                hand_out(present)
                 future = _next_finished(queue)
                 if future is None:
                     continue
                 number, _ = running.pop(future)
                 if future.status == "error":
+                    # Exceptions of the function are results: this is dask's own.
                     error = future.exception()
                     if not isinstance(error, KilledWorker):
                         raise error
@@ -201,6 +200,7 @@ class Cluster:
                     raise ConnectionError(
                         f"{label}: the scheduler of cluster {self.kind!r} was lost; start it again, and the run goes on"
                     )
+                hand_out(present)  # before the result is fetched and looked at, which takes its time
                 result = future.result()
                 del future
                 if isinstance(result, Failure):
@@ -366,6 +366,13 @@ def _with_futures(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _with_futures(each) for key, each in value.items()}
     return value
+
+
+def _quiet() -> Any:
+    """Let data be sent without dask's warning: here they are sent on purpose, and once."""
+    import dask
+
+    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
 
 
 def _no_workers(kind: str) -> str:

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from encoders.checkpoints import Checkpoint, FolderCheckpoint
+from encoders.cluster import Cluster
 from encoders.estimators.trained import TrainedEncoder
-from encoders.fold_fitter import FoldFitter, Rows
+from encoders.fold_fit import Rows
+from encoders.fold_fitter import FoldFitter
 from encoders.folds import Folds, check_folds, make_folds, merge_groups
 from encoders.stored_layer import CorruptFeaturesError
 from encoders.tokens import TokenSource, as_token_source
@@ -103,6 +105,7 @@ def cross_validate(
     *,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    cluster: Cluster | None = None,
 ) -> CrossValidation:
     """Predict every row by an encoder that was fitted without it.
 
@@ -125,6 +128,9 @@ def cross_validate(
         Finished folds are saved there and taken from there. Keys hold a hash of data, rows, groups and the
         encoder's parameters, so a fold of other data is never taken. Of a fold under way, a trained encoder keeps
         every epoch there.
+    cluster : Cluster, optional
+        Workers that do the fits, from `encoders.cluster.open_cluster`: a fold, or a part of its voxels, at a time.
+        Bits are those of a run without.
 
     Returns
     -------
@@ -139,7 +145,7 @@ def cross_validate(
     matrix = _check_features(encoder, "X", X, len(responses))
     result = _empty_result(responses, checked)
     grids = []
-    fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always=False)
+    fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always=False, cluster=cluster)
     for number, piece in enumerate(fit.over_folds(matrix, "X")):
         result.predictions[checked[number][1]] = piece["predictions"]
         result.alphas[number] = piece["alphas"]
@@ -160,6 +166,7 @@ def cross_validate_layers(
     keep_layer_predictions: bool = True,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    cluster: Cluster | None = None,
 ) -> LayerCrossValidation:
     """Predict every row from every layer, and choose a layer per voxel inside each training fold.
 
@@ -175,7 +182,7 @@ def cross_validate_layers(
         Features a layer. With a method `matrix(layer)` (as `Features` has) that is used. One layer is in
         memory at a time if the mapping reads it when asked. Trained encoders take ``features[layer]`` as tokens
         (see `as_token_source`); those on disk stay there.
-    Y, folds, groups, progress, checkpoint
+    Y, folds, groups, progress, checkpoint, cluster
         As in `cross_validate`.
     keep_layer_predictions : bool
         Keep held-out predictions of all layers: n_layers * n_samples * n_voxels numbers (4 bytes each for a
@@ -208,7 +215,8 @@ def cross_validate_layers(
     best = np.full(shape[1:], -np.inf)
     grids = []
     # One layer leaves nothing to choose, so its inner score is not worth fits of its own.
-    fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always=len(layers) > 1)
+    score_always = len(layers) > 1
+    fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always, cluster)
     for position, layer in enumerate(layers):
         given = _of_layer(encoder, features, layer)
         # Tokens on disk have been read through above, which takes as long as an epoch.
