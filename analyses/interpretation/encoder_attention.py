@@ -1,6 +1,7 @@
 """The attention of any encoder that routes tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def read_attention(
     Parameters
     ----------
     encoder : fitted encoder
-        With `attention(X, queries)`, or `spatial_maps(queries)` where maps are the same for all samples.
+        With `attention(X)`, or `spatial_maps()` where maps are the same for all samples; both may take `queries`.
     tokens : TokenSource
         Read and answered at once.
     queries : sequence of int, optional
@@ -35,14 +36,23 @@ def read_attention(
         The encoder has neither method.
     """
     if hasattr(encoder, "attention"):
-        return np.asarray(encoder.attention(tokens, queries=queries), dtype=np.float32)
+        return np.asarray(_of_queries(encoder.attention, 1, queries, tokens), dtype=np.float32)
     if hasattr(encoder, "spatial_maps"):
-        maps = np.asarray(encoder.spatial_maps(queries=queries), dtype=np.float32)
+        maps = np.asarray(_of_queries(encoder.spatial_maps, 0, queries), dtype=np.float32)
         return np.broadcast_to(maps[None, :, None, :], (len(tokens), len(maps), 1, maps.shape[1]))
     raise TypeError(
         f"{type(encoder).__name__} routes no tokens: it has neither attention(X) nor spatial_maps(); give a fitted"
         " AttentionEncoder, SpatialFeatureEncoder or ProbeEncoder, or the attention itself"
     )
+
+
+def _of_queries(method: Callable[..., Any], axis: int, queries: Sequence[int] | None, *inputs: Any) -> Any:
+    if queries is None:
+        return method(*inputs)
+    # With a query a voxel, only those that are asked for may be computed; few queries are all computed and chosen.
+    if "queries" in signature(method).parameters:
+        return method(*inputs, queries=list(queries))
+    return np.take(method(*inputs), list(queries), axis=axis)
 
 
 def name_queries(

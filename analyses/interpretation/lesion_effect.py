@@ -128,8 +128,8 @@ def lesion_effect(
     Parameters
     ----------
     encoder : fitted encoder
-        With `predict(X)` of tokens; and `attention(X, queries)`, or `spatial_maps(queries)` for maps that are fixed,
-        unless `attention` is given.
+        With `predict(X)` of tokens; and `attention(X)`, or `spatial_maps()` for maps that are fixed, unless
+        `attention` is given.
     X : TokenSource or array
         Tokens of samples that the encoder was not fitted to. They are read `batch_rows` at a time.
     Y : (n_samples, n_voxels) array, optional

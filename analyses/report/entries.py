@@ -40,11 +40,14 @@ class RunData:
         `predictions.nc`.
     geometry : VolumeGeometry, SurfaceGeometry or None
         Where the voxels lie.
+    attention : xarray.Dataset or None
+        `attention.nc`, of models that route by attention.
     """
 
     results: xr.Dataset
     predictions: xr.Dataset | None
     geometry: Geometry | None
+    attention: xr.Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Entry:
         From the run to the figure.
     caption, alt : callable
         From the run to what the figure shows and how to read it; to what it shows for who cannot see it.
+    folded : bool
+        Whether the page shows it only on demand.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Entry:
     draw: Callable[[RunData], Figure]
     caption: Callable[[RunData], str]
     alt: Callable[[RunData], str]
+    folded: bool = False
 
 
 def _known(results: xr.Dataset, name: str) -> bool:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from analyses.experiments.attention_summary import ATTENTION
 from analyses.experiments.config import EncodingConfig, read_config
 from analyses.experiments.run_folder import CONFIG, PREDICTIONS, RESULTS, read_netcdf
 from analyses.geometry import load_geometry
 from analyses.provenance import PROVENANCE, plain_values
+from analyses.report.attention_entries import ATTENTION_ENTRIES
 from analyses.report.entries import ENTRIES, Entry, RunData
 from analyses.report.methods import methods_text
 from analyses.report.page import as_png, fact_tables, inline_png, render_page
@@ -42,8 +44,8 @@ def write_report(run_folder: str | Path) -> Path:
     Parameters
     ----------
     run_folder : str or Path
-        Folder with `results.nc` and `config.json`; `predictions.nc`, `provenance.json` and `geometry.npz` are
-        used where they are, and the page says what is missing.
+        Folder with `results.nc` and `config.json`; `predictions.nc`, `provenance.json`, `geometry.npz` and
+        `attention.nc` are used where they are, and the page says what is missing.
 
     Returns
     -------
@@ -63,7 +65,8 @@ def write_report(run_folder: str | Path) -> Path:
     provenance = _read_provenance(folder / PROVENANCE)
     predictions = read_netcdf(folder / PREDICTIONS) if (folder / PREDICTIONS).is_file() else None
     geometry = load_geometry(folder / GEOMETRY) if (folder / GEOMETRY).is_file() else None
-    run = RunData(results, predictions, geometry)
+    attention = read_netcdf(folder / ATTENTION) if (folder / ATTENTION).is_file() else None
+    run = RunData(results, predictions, geometry, attention)
     page = render_report(run, config, provenance, _write_figures(run, folder / "figures"))
     with atomic_write(folder / REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -109,7 +112,7 @@ def render_report(
         within=str(results.attrs.get("within", "group")) if "r_within" in results else "",
         regions=_roi_rows(results),
         headline=headline_layer(results),
-        figures=[_figure(entry, run, pictures) for entry in ENTRIES],
+        figures=[_figure(entry, run, pictures) for entry in _entries(run)],
         exclusions=[(reason, f"{count:,}") for reason, count in exclusions(results).items()],
         caveats=caveats(results),
         methods=methods_text(results, config, _versions(provenance)),
@@ -166,9 +169,14 @@ def _read_provenance(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {"provenance": record}
 
 
+def _entries(run: RunData) -> list[Entry]:
+    """Return the figures that the page speaks of: of attention only those that there are."""
+    return [*ENTRIES, *(entry for entry in ATTENTION_ENTRIES if not entry.missing(run))]
+
+
 def _write_figures(run: RunData, folder: Path) -> dict[str, bytes]:
     pictures = {}
-    for entry in ENTRIES:
+    for entry in (*ENTRIES, *ATTENTION_ENTRIES):
         path = folder / f"{entry.name}.png"
         if entry.missing(run):
             path.unlink(missing_ok=True)  # left from an earlier state of this run
@@ -179,7 +187,7 @@ def _write_figures(run: RunData, folder: Path) -> dict[str, bytes]:
     return pictures
 
 
-def _figure(entry: Entry, run: RunData, pictures: dict[str, bytes]) -> dict[str, str]:
+def _figure(entry: Entry, run: RunData, pictures: dict[str, bytes]) -> dict[str, Any]:
     picture = pictures.get(entry.name)
     title = entry.title.format(many=neuroids(run.results)[1])
     if picture is None:
@@ -195,6 +203,7 @@ def _figure(entry: Entry, run: RunData, pictures: dict[str, bytes]) -> dict[str,
         "source": inline_png(picture),
         "alt": entry.alt(run),
         "caption": entry.caption(run),
+        "folded": entry.folded,
     }
 
 
