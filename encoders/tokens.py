@@ -6,15 +6,14 @@ disk are read a few chunks at a time.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-import zarr
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from encoders.token_storage import StoredTokens, group_by_chunk
 from stimuli.files import count_of, hash_array
 
 _BLOCK_BYTES = 64 << 20
@@ -37,7 +36,7 @@ class TokenSource:
 
     def __init__(
         self,
-        stored: "_Stored",
+        stored: StoredTokens,
         rows: NDArray[np.intp] | None = None,
         grid: tuple[int, int] | None = None,
         scaling: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
@@ -88,11 +87,8 @@ class TokenSource:
     def read_tensor(self, rows: Any = None, device: str | torch.device = "cpu") -> Tensor:
         """Return what `read` does as a tensor on a device; what is there already does not leave it."""
         picked = self._rows if rows is None else self._rows[self._positions(rows)]
-        tokens = self._stored.take(picked, torch.device(device))
-        if self._scaling is None:
-            return tokens
-        mean, scale = (torch.from_numpy(part).to(tokens.device) for part in self._scaling)
-        return (tokens - mean).div_(scale)
+        tokens, is_copy = self._stored.take(picked, torch.device(device))
+        return tokens if self._scaling is None else scale_channels(tokens, *self._scaling, in_place=is_copy)
 
     def read_batch(
         self, rows: Any = None, device: str | torch.device = "cpu"
@@ -110,7 +106,7 @@ class TokenSource:
 
     def split_padding(self, tokens: Tensor, positions: NDArray[np.intp]) -> tuple[Tensor, Tensor | None]:
         """Return tokens of these rows and their mask, as `read_batch` does."""
-        if self._stored.known_finite or torch.isfinite(tokens.sum()):
+        if self._stored.known_finite[self._rows[positions]].all() or torch.isfinite(tokens.sum()):
             return tokens, None
         nan = torch.isnan(tokens)
         mask = ~nan.all(dim=2)
@@ -137,14 +133,12 @@ class TokenSource:
 
     def checked_blocks(self) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor | None]]:
         """Yield all rows once, where they lie: their numbers, tokens and mask as `read_batch` gives them."""
-        padded = False
         for positions in self.blocks():
             tokens, mask = self.read_batch(positions, self.device)
-            padded |= mask is not None
+            rows = self._rows[positions]
+            # later batches of these rows need not be looked through again
+            self._stored.known_finite[rows if mask is None else rows[mask.all(dim=1).cpu().numpy()]] = True
             yield positions, tokens, mask
-        whole = len(np.unique(self._rows)) == self._stored.shape[0]
-        if self.chunk_rows is None and whole and not padded:
-            self._stored.known_finite = True  # batches need not look again
 
     def chunk_of(self, positions: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the number of the chunk on disk that holds each of these rows."""
@@ -239,7 +233,7 @@ def as_token_source(X: Any, grid: tuple[int, int] | None = None, *, skip_tokens:
             )
         source = X
     else:
-        source = TokenSource(_Stored(X, skip_tokens))
+        source = TokenSource(StoredTokens(X, skip_tokens))
     if grid is None or source.grid == tuple(grid):
         return source
     n_tokens = source.shape[1]
@@ -252,103 +246,15 @@ def as_token_source(X: Any, grid: tuple[int, int] | None = None, *, skip_tokens:
     return TokenSource(source._stored, source._rows, (n_rows, n_columns), source._scaling)
 
 
-def group_by_chunk(
-    ordered: NDArray[np.intp], chunks: NDArray[np.intp], n_chunks: int
-) -> list[NDArray[np.intp]]:
-    """Cut rows that stand chunk after chunk wherever `n_chunks` chunks are full."""
-    starts = np.flatnonzero(np.diff(chunks, prepend=-1))
-    return np.split(ordered, starts[n_chunks::n_chunks]) if len(ordered) else []
-
-
-class _Stored:
-    """The array behind any number of views."""
-
-    def __init__(self, X: Any, skip_tokens: int = 0) -> None:
-        self.array: Any = X if isinstance(X, zarr.Array | Tensor) else np.asarray(X)
-        if isinstance(self.array, Tensor):
-            self.array = self.array.detach()
-        shape = tuple(self.array.shape)
-        if len(shape) not in (2, 3, 4) or 0 in shape:
-            raise ValueError(
-                f"X has shape {shape}; (n_samples, n_channels), (n_samples, n_tokens, n_channels) or (n_samples, "
-                f"n_channels, n_rows, n_columns) is needed, none of them 0"
-            )
-        is_tensor = isinstance(self.array, Tensor)
-        real = not self.array.is_complex() if is_tensor else self.array.dtype.kind in "fiub"
-        if not real:
-            raise TypeError(f"X holds {self.array.dtype}; tokens must be real numbers")
-        self.grid: tuple[int, int] | None = (shape[2], shape[3]) if len(shape) == 4 else None
-        n_tokens = 1 if len(shape) == 2 else shape[1] if len(shape) == 3 else shape[2] * shape[3]
-        if skip_tokens and (len(shape) != 3 or not 0 < skip_tokens < n_tokens):
-            raise ValueError(
-                f"skip_tokens is {skip_tokens}, but X has shape {shape}; of (n_samples, n_tokens, n_channels) at "
-                f"least one token must be left"
-            )
-        self.skip_tokens = skip_tokens
-        self.shape = (shape[0], n_tokens - skip_tokens, shape[1] if len(shape) != 3 else shape[2])
-        self.chunk_rows = int(self.array.chunks[0]) if isinstance(self.array, zarr.Array) else None
-        self.device = self.array.device if is_tensor else torch.device("cpu")
-        self.known_finite = False
-
-    def take(self, rows: NDArray[np.intp], device: torch.device) -> Tensor:
-        """Return rows as float32 (n, n_tokens, n_channels) on a device; each chunk on disk is read once."""
-        values = self._take_resident(rows) if self.chunk_rows is None else self._take_chunks(rows)
-        return self._as_tokens(values).to(device, torch.float32)
-
-    def _take_resident(self, rows: NDArray[np.intp]) -> Tensor:
-        neighbours = len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
-        if isinstance(self.array, Tensor):
-            if neighbours:
-                return self.array[int(rows[0]) : int(rows[-1]) + 1]
-            return self.array.index_select(0, torch.from_numpy(rows).to(self.device))
-        values = self.array[rows[0] : rows[-1] + 1] if neighbours else self.array[rows]
-        return torch.from_numpy(_readable(values))
-
-    def _take_chunks(self, rows: NDArray[np.intp]) -> Tensor:
-        out = np.empty((len(rows), *self.array.shape[1:]), dtype=np.float32)
-        order = np.argsort(rows, kind="stable")
-        assert self.chunk_rows is not None
-        for positions in group_by_chunk(order, rows[order] // self.chunk_rows, 1):
-            wanted = rows[positions]
-            first = int(wanted[0])
-            out[positions] = self.array[first : int(wanted[-1]) + 1][wanted - first]
-        return torch.from_numpy(out)
-
-    def _as_tokens(self, values: Tensor) -> Tensor:
-        if values.ndim == 2:
-            return values[:, None]
-        if values.ndim == 3:
-            return values[:, self.skip_tokens :].contiguous() if self.skip_tokens else values
-        return values.flatten(2).swapaxes(1, 2).contiguous()
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of what is stored; the chunks of a feature store carry theirs already."""
-        if isinstance(self.array, Tensor):
-            values = self.array.cpu().contiguous()
-            return (
-                hash_array(values.reshape(-1).view(torch.uint8).numpy())
-                + f"{values.dtype}{tuple(values.shape)}"
-            )
-        if self.chunk_rows is None:
-            return hash_array(self.array)
-        digest = hashlib.sha256(f"{self.array.dtype.str}{self.array.shape}".encode())
-        known = getattr(self.array.store, "chunk_digests", None)
-        if known is not None:
-            digest.update("\n".join(f"{key} {value}" for key, value in sorted(known.items())).encode())
-        else:
-            for first in range(0, self.shape[0], self.chunk_rows):
-                digest.update(hash_array(self.array[first : first + self.chunk_rows]).encode())
-        return digest.hexdigest()
-
-
-def _readable(values: NDArray) -> NDArray:
-    # torch reads no foreign byte order and no negative strides, and warns of arrays that cannot be written to.
-    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
-        return values.astype(np.float32)
-    if not values.flags.writeable or not values.dtype.isnative or any(step < 0 for step in values.strides):
-        return values.astype(values.dtype.newbyteorder("="))
-    return values
+def scale_channels(
+    tokens: Tensor, mean: NDArray[np.float32], scale: NDArray[np.float32], in_place: bool = False
+) -> Tensor:
+    """Return (tokens - mean) / scale with one mean and scale a channel, in one pass over memory."""
+    shift, factor = (
+        torch.from_numpy(np.asarray(part, dtype=np.float32)).to(tokens.device)
+        for part in (-np.asarray(mean, dtype=np.float64) / scale, 1 / np.asarray(scale, dtype=np.float64))
+    )
+    return torch.addcmul(shift, tokens, factor, out=tokens if in_place else None)
 
 
 def _refuse(bad: Tensor, rows: NDArray[np.intp], what: str) -> None:

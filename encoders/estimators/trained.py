@@ -17,7 +17,7 @@ from encoders.checkpoints import Checkpoint
 from encoders.parameters import describe_parameters
 from encoders.scores import correlation_score, r2_score
 from encoders.solvers.checks import check_device
-from encoders.tokens import TokenSource, as_token_source
+from encoders.tokens import TokenSource, as_token_source, scale_channels
 from encoders.training.evaluation import precision_context, stored_batches
 from encoders.training.loop import TrainingProgress, train
 from encoders.training.seeding import make_generator
@@ -183,15 +183,15 @@ class TrainedEncoder(BaseEstimator, ABC):
         def on_device(array: NDArray) -> Tensor:
             return torch.from_numpy(np.asarray(array, dtype=np.float32)).to(device)
 
-        scaling = list(zip(on_device(self.token_mean_), on_device(self.token_scale_), strict=True))
         back = list(zip(on_device(self.y_mean_), on_device(self.y_scale_), strict=True)) if rescale else None
         out: NDArray[np.float32] | None = None
         with torch.inference_mode():
             for rows, tokens, mask in stored_batches(source, training):
                 total: Tensor | None = None
                 for member, module in enumerate(modules):
-                    mean, scale = scaling[member]
-                    scaled = (tokens - mean).div_(scale) if training.scale_tokens else tokens
+                    scaled = tokens
+                    if training.scale_tokens:
+                        scaled = scale_channels(tokens, self.token_mean_[member], self.token_scale_[member])
                     if mask is not None:
                         scaled = scaled.masked_fill(~mask[:, :, None], 0.0)
                     with precision_context(training):

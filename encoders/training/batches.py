@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from encoders.tokens import TokenSource, group_by_chunk
+from encoders.token_storage import group_by_chunk
+from encoders.tokens import TokenSource
 
 BUFFER_BYTES = 256 << 20
 """Tokens from disk that are shuffled together, in float32; up to three such buffers are in memory at a time."""
