@@ -14,6 +14,8 @@ from stimuli.files import unknown_name_message
 _SETTINGS: dict[str, Any] = {
     # A busy machine takes longer than dask's 15 s to restart a worker.
     "distributed.deploy.lost-worker-timeout": "1 hour",
+    # Every death is told to the driver, which counts them and hands the piece out again.
+    "distributed.scheduler.allowed-failures": 0,
     # Nothing is served over HTTP, where anybody could read.
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],

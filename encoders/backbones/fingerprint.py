@@ -25,6 +25,7 @@ _CLASS_BOOKKEEPING = (
     "__doc__",
     "__annotations__",
     "__abstractmethods__",
+    "__slotnames__",  # left behind by pickling an instance
 )
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
