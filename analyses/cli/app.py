@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from analyses.cli import data, fit, listing, prediction
+from analyses.cli import compare, data, fit, listing, prediction
 from cogmodels import __version__
 
 _INTERRUPTED = 130  # the status with which typer ends on Ctrl-C
@@ -25,6 +25,7 @@ app.command()(fit.demo)
 app.command("fit")(fit.fit)
 app.command("predict")(prediction.predict)
 app.command("report")(prediction.report)
+app.command("compare")(compare.compare)
 app.command("list")(listing.list_things)
 app.add_typer(data.app, name="data")
 

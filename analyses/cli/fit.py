@@ -108,6 +108,15 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Seed of folds, null and bootstrap.")] = None,
     device: Annotated[str | None, typer.Option(help="'cpu', 'cuda' or 'cuda:1'.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Stimuli a forward pass.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Workers: 'local', 'slurm' or the ADDRESS of a scheduler; see docs/cluster.md."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes, or jobs, of --cluster.")] = 2,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="Option of SLURM jobs, NAME=VALUE, as cores=8 or queue=gpu. May be repeated."),
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Fit an encoding model to voxel responses and write a report."""
@@ -167,7 +176,17 @@ def fit(
         base = {"dataset": dataset if data is None else _own_folder(data)}
     if spaces:
         chosen["spaces"] = spaces
-    _run(configs.EncodingConfig.model_validate(base | chosen), out, resume=resume)
+    config = configs.EncodingConfig.model_validate(base | chosen)
+    if cluster is None:
+        if slurm:
+            raise ValueError("--slurm is for --cluster slurm; add it, or leave --slurm out")
+        _run(config, out, resume=resume)
+        return
+    from encoders.cluster import open_cluster
+
+    options = _settings("--slurm", slurm) if slurm else None
+    with open_cluster(cluster, workers, slurm=options) as opened:
+        _run(config, out, resume=resume, cluster=opened)
 
 
 def parse_alphas(text: str) -> tuple[float, ...]:
@@ -242,12 +261,12 @@ def _own_folder(data: Path) -> str:
     return f"./{data}" if str(data) in {info.name for info in list_datasets()} else str(data)
 
 
-def _run(config: object, out: Path, *, resume: bool) -> None:
+def _run(config: object, out: Path, *, resume: bool, cluster: Any = None) -> None:
     from analyses.experiments.config import EncodingConfig
     from analyses.experiments.encoding import run_encoding
     from analyses.report import summarize
 
     assert isinstance(config, EncodingConfig)
-    results = run_encoding(config, out, resume=resume)
+    results = run_encoding(config, out, resume=resume, cluster=cluster)
     Console(emoji=False, highlight=False).print(summarize(results), markup=False)
     typer.echo(f"Report: {out / 'report.html'}")

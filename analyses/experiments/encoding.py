@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from encoders.tokens import TokenSource
 
 from analyses.datasets import Dataset, load_dataset
 from analyses.experiments.config import TRAINED, EncodingConfig
@@ -46,6 +45,8 @@ from analyses.experiments.run_folder import (
 from analyses.provenance import collect_provenance, write_provenance
 from encoders import Backbone
 from encoders.checkpoints import FolderCheckpoint
+from encoders.cluster import Cluster
+from encoders.tokens import TokenSource
 from stimuli.files import hash_array
 
 
@@ -56,6 +57,7 @@ def run_encoding(
     resume: bool = False,
     backbones: Mapping[str, Backbone] | None = None,
     dataset: Dataset | None = None,
+    cluster: Cluster | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Fit encoding models and write a run's folder.
@@ -76,6 +78,9 @@ def run_encoding(
         Networks of your own, by the name that a feature space gives as `backbone`.
     dataset : Dataset, optional
         Data already in memory, in place of `load_dataset(config.dataset, ...)`.
+    cluster : Cluster, optional
+        Workers (`encoders.cluster.open_cluster`) that extract features, fit and refit for the null. Bits are those of a
+        run without. They must see the folder of the run.
     progress : bool
         Show progress bars.
 
@@ -114,7 +119,9 @@ def run_encoding(
         return _finish(out, results)
 
     try:
-        features = extract_into_store(config, opened, dataset.stimuli, out / FEATURES, progress=progress)
+        features = extract_into_store(
+            config, opened, dataset.stimuli, out / FEATURES, progress=progress, cluster=cluster
+        )
         _check_features(features.rows)
     except ValueError:
         release_run_folder(out)  # nothing can be fitted with these settings: others may have the folder
@@ -130,9 +137,10 @@ def run_encoding(
             encoder,
             progress=None if bar is None else bar.fits,
             checkpoint=checkpoint,
+            cluster=cluster,
         )
         predictions = predictions_by_label(fitted, config)
-        null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar)
+        null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar, cluster)
     results = assemble_results(dataset, design, config, fitted, predictions, units, null)
     reductions = used_reductions(config, opened)
     results.attrs["reductions"] = json.dumps(reductions)  # netCDF keeps no mappings
@@ -234,6 +242,7 @@ def _null(
     predictions: Mapping[str, np.ndarray],
     checkpoint: FolderCheckpoint,
     bar: FitProgress | None,
+    cluster: Cluster | None,
 ) -> Null | None:
     if config.null == "none":
         return None
@@ -245,4 +254,5 @@ def _null(
         predictions,
         checkpoint,
         progress=None if bar is None else bar.permutations,
+        cluster=cluster,
     )

@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-from encoders.training.settings import Training
 from sklearn.base import clone
 
 from analyses.datasets import Dataset
@@ -17,6 +16,7 @@ from analyses.experiments.design import Design
 from analyses.experiments.queries import resolve_queries
 from encoders import AttentionEncoder, BandedRidgeEncoder, ProbeEncoder, RidgeEncoder, SpatialFeatureEncoder
 from encoders.solvers.checks import check_device
+from encoders.training.settings import Training
 from stimuli.files import unknown_name_message
 
 ALL_BANDS = "all bands"

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from encoders.ensembles import ensemble_layers
-from encoders.tokens import TokenSource, as_token_source
 from rich.console import Console
 
 from analyses.experiments.config import TRAINED, EncodingConfig, FeatureSpace
@@ -19,9 +17,12 @@ from analyses.experiments.encoding_models import ALL_BANDS, join_bands
 from encoders import Backbone, BandedRidgeEncoder, extract_features, load_backbone
 from encoders.backbones.image_preprocess import ImagePreprocess
 from encoders.checkpoints import Checkpoint
+from encoders.cluster import Cluster
 from encoders.cross_validation import LayerCrossValidation, Progress, cross_validate_layers
+from encoders.ensembles import ensemble_layers
 from encoders.feature_store import CorruptFeaturesError, FeatureStore
 from encoders.features import Features
+from encoders.tokens import TokenSource, as_token_source
 from stimuli import StimulusSet
 from stimuli.files import count_of, unknown_name_message
 
@@ -71,6 +72,7 @@ def fit_layers(
     stimulus_index: np.ndarray | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    cluster: Cluster | None = None,
 ) -> LayerCrossValidation:
     """Lay features of stimuli (matrices or tokens) out over samples and cross-validate every layer.
 
@@ -88,6 +90,7 @@ def fit_layers(
         groups=design.groups,
         progress=progress,
         checkpoint=checkpoint,
+        cluster=cluster,
     )
 
 
@@ -215,6 +218,7 @@ def extract_space(
     store: Path | None,
     layers: tuple[str, ...] | None = None,
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> dict[str, FeatureRows]:
     """Compute one space's features by label: matrices (n_stimuli, n_features), or tokens for a trained encoder."""
     tokens = config.encoder in TRAINED
@@ -236,6 +240,7 @@ def extract_space(
         batch_size=config.batch_size,
         store=None if store is None else str(store),
         progress=progress,
+        cluster=cluster,
     )
     if tokens:
         keep_class_token = config.encoder == "probe"
@@ -272,10 +277,11 @@ def extract_into_store(
     store: Path,
     *,
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> SpaceFeatures:
     """Compute the features of every space into a store; what is damaged there is computed again, and said."""
     try:
-        return extract_spaces(config, backbones, stimuli, store=store, progress=progress)
+        return extract_spaces(config, backbones, stimuli, store=store, progress=progress, cluster=cluster)
     except CorruptFeaturesError:
         bad = FeatureStore(store).repair()
     named = ", ".join(str(path.relative_to(store)) for path in bad[:3])
@@ -283,7 +289,7 @@ def extract_into_store(
         f"{count_of(len(bad), 'damaged file')} in {store} ({named}): computing what was lost again",
         markup=False,
     )
-    return extract_spaces(config, backbones, stimuli, store=store, progress=progress)
+    return extract_spaces(config, backbones, stimuli, store=store, progress=progress, cluster=cluster)
 
 
 def extract_spaces(
@@ -293,6 +299,7 @@ def extract_spaces(
     *,
     store: Path | None,
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> SpaceFeatures:
     """Compute the features of every space; finished chunks in the store are read, not computed."""
     found: dict[str, FeatureRows] = {}
@@ -300,7 +307,7 @@ def extract_spaces(
     for space in config.spaces:
         backbone = backbones.get(space.name)
         for label, rows in extract_space(
-            space, backbone, stimuli, config, store=store, progress=progress
+            space, backbone, stimuli, config, store=store, progress=progress, cluster=cluster
         ).items():
             found[label] = rows
             sources[label] = (space, label[len(space.name) + 1 :])

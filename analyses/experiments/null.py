@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from encoders.tokens import TokenSource
 
 from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design
@@ -22,8 +21,10 @@ from analyses.statistics.permutation import (
     permute_blocks_within_runs,
 )
 from encoders.checkpoints import Checkpoint
+from encoders.cluster import Cluster
 from encoders.cross_validation import Progress
 from encoders.scores import correlation_score
+from encoders.tokens import TokenSource
 from stimuli.files import hash_array
 
 
@@ -116,6 +117,27 @@ def draw_permutations(design: Design, n_permutations: int, seed: int) -> tuple[n
     return drawn, "whole stimuli"
 
 
+@dataclass(frozen=True)
+class PermutedScore:
+    """Scores of one permutation by label, (n_labels, n_voxels): by a refit, or of held-out predictions."""
+
+    design: Design
+    encoder: Any
+    config: EncodingConfig
+    predictions: Mapping[str, np.ndarray] | None
+
+    def __call__(self, rows: np.ndarray, features: Mapping[str, FeatureRows]) -> np.ndarray:
+        """Score with row ``rows[i]`` standing in for row i."""
+        design, tested = self.design, self.design.tested
+        if self.predictions is None:
+            fitted = fit_layers(design, features, self.encoder, stimulus_index=design.stimulus_index[rows])
+            permuted = [values[tested] for values in predictions_by_label(fitted, self.config).values()]
+        else:
+            permuted = [values[rows[tested]] for values in self.predictions.values()]
+        measured = design.Y[tested]
+        return np.stack([correlation_score(measured, values) for values in permuted]).astype(np.float32)
+
+
 def compute_null(
     design: Design,
     features: Mapping[str, FeatureRows],
@@ -124,6 +146,7 @@ def compute_null(
     predictions: Mapping[str, np.ndarray],
     checkpoint: Checkpoint,
     progress: Progress | None = None,
+    cluster: Cluster | None = None,
 ) -> Null:
     """Score the run under each permutation.
 
@@ -138,39 +161,37 @@ def compute_null(
     checkpoint : Checkpoint
         Finished permutations are kept there.
     progress : callable, optional
+    cluster : Cluster, optional
+        Workers that each refit a permutation at a time; bits are those of a run without.
     """
     kind = null_kind(config)
     drawn, units = draw_permutations(design, config.n_permutations, config.seed)
-    labels = list(predictions)
-    tested = design.tested
-    measured = design.Y[tested]
-
-    def score(rows: np.ndarray) -> np.ndarray:
-        if kind == "held_out":
-            return np.stack(
-                [correlation_score(measured, predictions[label][rows[tested]]) for label in labels]
-            )
-        fitted = fit_layers(design, features, encoder, stimulus_index=design.stimulus_index[rows])
-        permuted = predictions_by_label(fitted, config)
-        return np.stack([correlation_score(measured, permuted[label][tested]) for label in labels])
-
-    made_of = _fitted_to(design, features) if kind == "refit" else ""
-
-    def finished(number: int) -> np.ndarray:
-        key = f"null/{kind}/{number}/{hash_array(design.stimulus_index[drawn[number]])}/{made_of}"
-        piece = checkpoint.load(key) if kind == "refit" else None
+    r = np.full((len(drawn), len(predictions), design.Y.shape[1]), np.nan, dtype=np.float32)
+    if kind == "held_out":
+        score = PermutedScore(design, encoder, config, predictions)
+        for number, rows in enumerate(drawn):
+            r[number] = score(rows, features)
+        return Null(r, kind, units)
+    made_of = _fitted_to(design, features)
+    keys = [
+        f"null/{kind}/{number}/{hash_array(design.stimulus_index[rows])}/{made_of}"
+        for number, rows in enumerate(drawn)
+    ]
+    todo = []
+    for number, key in enumerate(keys):
+        piece = checkpoint.load(key)
         if piece is None:
-            piece = {"r": score(drawn[number]).astype(np.float32)}
-            if kind == "refit":
-                checkpoint.save(key, piece)
-        return piece["r"]
-
-    r = np.empty((len(drawn), len(labels), design.Y.shape[1]), dtype=np.float32)
-    with _workers(config.device) as pool:
-        for number, scores in enumerate(pool.map(finished, range(len(drawn)))):
+            todo.append(number)
+        else:
+            r[number] = piece["r"]
+    score = PermutedScore(design, encoder, config, None)
+    with _completed(score, drawn[todo], features, config.device, cluster) as results:
+        for done, (position, scores) in enumerate(results, start=len(drawn) - len(todo) + 1):
+            number = todo[position]
             r[number] = scores
+            checkpoint.save(keys[number], {"r": scores})
             if progress is not None:
-                progress(number + 1, len(drawn), "null")
+                progress(done, len(drawn), "null")
     return Null(r, kind, units)
 
 
@@ -189,17 +210,27 @@ def _fitted_to(design: Design, features: Mapping[str, FeatureRows]) -> str:
 
 
 @contextmanager
-def _workers(device: str) -> Iterator[ThreadPoolExecutor]:
-    """Give one thread a core, each with single-threaded linear algebra.
+def _completed(
+    score: PermutedScore,
+    drawn: np.ndarray,
+    features: Mapping[str, FeatureRows],
+    device: str,
+    cluster: Cluster | None,
+) -> Iterator[Iterator[tuple[int, np.ndarray]]]:
+    """Give the numbers and scores of permutations as they are done: by a thread a core, or by workers of a cluster.
 
-    The fits of a null are many and small: sharing cores between them wastes less than sharing cores within them, and
-    sums keep one order however many cores there are. A GPU takes one fit at a time.
+    Each has single-threaded linear algebra. The fits of a null are many and small: sharing cores between them wastes
+    less than sharing cores within them, and sums keep one order however many cores there are. A GPU takes one fit at a
+    time.
     """
+    if cluster is not None:
+        yield cluster.completed(score, list(drawn), {"features": features}, label="null", threads=1)
+        return
     n_threads = torch.get_num_threads()
     n_workers = n_threads if device == "cpu" else 1
     pool = ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield pool
+        yield enumerate(pool.map(lambda rows: score(rows, features), drawn))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(n_threads)

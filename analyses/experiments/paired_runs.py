@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from analyses.experiments.fitting import SELECTED
 from analyses.experiments.held_out import read_held_out
 from analyses.experiments.run_folder import HELD_OUT, RESULTS, read_netcdf
 from stimuli.files import count_of, unknown_name_message
 
-SELECTED = "selected"
 _DATA = ("dataset", "subject", "kind", "responses_hash")
 #: Of the runs' attributes, what every reader of a comparison needs; equal in all.
 _SHARED_ATTRS = (
@@ -132,7 +132,10 @@ def pair_runs(folders: Sequence[str | Path], layer: str | None = None) -> Paired
             *_notes_on_layers(names, held_out, layers, layer),
         ],
         {name: results[0].attrs[name] for name in _SHARED_ATTRS if name in results[0].attrs}
-        | {"evaluation_unit": str(results[0].attrs.get("evaluation_unit", ""))},
+        | {
+            "evaluation_unit": str(results[0].attrs.get("evaluation_unit", "")),
+            "responses_hash": str(held_out[0].attrs["responses_hash"]),
+        },
     )
 
 

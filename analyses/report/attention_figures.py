@@ -248,7 +248,7 @@ def mean_attention_maps(attention: xr.Dataset, queries: Sequence[int] | None = N
         text = f"{bits[query]:.1f} bits" + (
             "" if dependence is None else f", content {dependence[query]:.2f}"
         )
-        ax.set_title(f"{style.shorten(names[query], int(16 * side_in))}\n", fontsize=8, pad=3)
+        ax.set_title(style.shorten(names[query], int(16 * side_in)), fontsize=8, pad=13)
         ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=min(7.0, 5.4 * side_in + 1), va="bottom")
         _bare(ax)
     for ax in axes.flat[len(shown) :]:

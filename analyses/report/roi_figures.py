@@ -80,7 +80,11 @@ def layer_by_roi(results: xr.Dataset) -> Figure:
                 marker="D",
                 linewidths=0.9,
             )
-        ax.set_title(f"{style.shorten(region, 22)}{f'  (n = {sizes[i]:,})' if sizes is not None else ''}")
+        size = "" if sizes is None else f"(n = {sizes[i]:,})"
+        if columns > 2 and len(region) > 10:  # beside others a long name has no room for the number behind it
+            ax.set_title(f"{style.shorten(region, 16)}\n{size}".rstrip(), fontsize=8.0)
+        else:
+            ax.set_title(f"{style.shorten(region, 22)}  {size}".rstrip())
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(-0.6, len(names) - 0.4)
     style.close_grid(axes, len(regions))
