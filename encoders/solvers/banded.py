@@ -350,7 +350,7 @@ class _RandomSearch:
         voxels = torch.arange(fit.n_voxels, device=fit.device)[part]
         for number in self.draw[part].unique().tolist():
             chosen = voxels[self.draw[part] == number]
-            blocks = Blocks(fit.y[:, chosen], self.whole.row_sets, fit.device, fit.dtype)
+            blocks = Blocks(fit.y[:, chosen.to(fit.y.device)], self.whole.row_sets, fit.device, fit.dtype)
             spectrum = self.whole_form.all_rows(self.weights[number], float(fit.alphas[chosen].min()))
             products = self.whole_form.prepare(blocks)
             fit.refit(self.whole_form, products, blocks, spectrum, chosen, fit.alphas[chosen])

@@ -32,13 +32,13 @@ from encoders.solvers.forms import FLOAT32_SHARE, diagonalize
 from encoders.solvers.ridge import RidgeFit
 
 # Steps of the descent, and the radii (in log penalty) that it begins with, never exceeds and stops at.
-MAX_STEPS, FIRST_RADIUS, LARGEST_RADIUS, SMALLEST_RADIUS = 30, 1.0, 3.0, 0.05
+MAX_STEPS, FIRST_RADIUS, LARGEST_RADIUS, SMALLEST_RADIUS = 25, 1.0, 3.0, 0.1
 
 # A step is taken if it adds this much to the score.
-LEAST_GAIN = 1e-5
+LEAST_GAIN = 1e-4
 
 # Residuals at which systems are solved: for scores on the way, for the gradient, for the last score, for the refit.
-SCORE_RESIDUAL, GRADIENT_RESIDUAL, FINAL_RESIDUAL = 1e-4, 1e-2, 2e-6
+SCORE_RESIDUAL, GRADIENT_RESIDUAL, FINAL_RESIDUAL = 5e-4, 2e-2, 2e-6
 REFIT_RESIDUAL = {torch.float32: 2e-6, torch.float64: 1e-11}
 
 # Penalties, as multiples of the band's largest eigenvalue: the least and the largest that the descent can reach, and
@@ -97,7 +97,7 @@ class CompactFeatures:
         self, voxels: Int64[Tensor, "n_part"], train: np.ndarray, test: np.ndarray
     ) -> tuple[Float[Tensor, "n_train n_part"], Float[Tensor, "n_test n_part"]]:
         """Return the responses of a fold, less the mean of the training rows."""
-        return self._centred(self.fit.y[:, voxels], train, test)
+        return self._centred(self.fit.y[:, voxels.to(self.fit.y.device)], train, test)
 
     def _centred(self, values: Tensor, train: np.ndarray, test: np.ndarray) -> tuple[Tensor, Tensor]:
         blocks = Blocks(values, [train], self.fit.device, self.fit.dtype)
@@ -112,7 +112,8 @@ class CompactFeatures:
             part = w[:, self.band_of == band].T
             fit.coef[columns[:, None], voxels] = part if rotation is None else rotation @ part
         if fit.fit_intercept:
-            x_mean, y_mean = (each.double().mean(0).to(fit.device) for each in (fit.x, fit.y[:, voxels]))
+            responses = fit.y[:, voxels.to(fit.y.device)]
+            x_mean, y_mean = (each.double().mean(0).to(fit.device) for each in (fit.x, responses))
             fit.intercept[voxels] = (y_mean - x_mean @ fit.coef[:, voxels].double()).to(fit.dtype)
 
 
