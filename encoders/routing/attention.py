@@ -111,7 +111,8 @@ class Folded:
         self.attention, self.memory = attention, memory
         tokens, n_heads = memory.tokens, attention.n_heads
         self.keys = attention.key.weight.unflatten(0, (n_heads, -1))  # (n_heads, d_head, d_model)
-        values, self.value_bias = attention.value.weight, attention.value.bias
+        values: Tensor = attention.value.weight
+        self.value_bias: Tensor = attention.value.bias
         if memory.projection is not None:
             # Weights of one image sum to 1, so the bias of the projection passes through the average as it is.
             self.value_bias = functional.linear(memory.projection.bias, values, self.value_bias)
@@ -155,7 +156,9 @@ class Projected:
 
     def __init__(self, attention: CrossAttention, memory: Memory) -> None:
         self.attention, self.memory = attention, memory
-        keys, values, bias = attention.key.weight, attention.value.weight, attention.value.bias
+        keys: Tensor = attention.key.weight
+        values: Tensor = attention.value.weight
+        bias: Tensor = attention.value.bias
         if memory.projection is not None:
             bias = functional.linear(memory.projection.bias, values, bias)
             keys, values = keys @ memory.projection.weight, values @ memory.projection.weight
@@ -232,11 +235,11 @@ class Pool(torch.autograd.Function):
             x, a = tokens[rows], weights[rows]
             of_scores = torch.bmm(of_pooled[rows], x.transpose(1, 2)).sub_(inner[rows]).mul_(a)
             if needs_queries and shared:
-                of_queries += torch.bmm(of_scores, x).sum(0, dtype=wide)
+                _add_products(of_queries, of_scores, x)
             elif needs_queries:
                 torch.bmm(of_scores, x, out=of_queries[rows])
             if of_positions is not None and ctx.shared_positions:
-                of_positions += of_scores.sum(0, dtype=wide)
+                of_positions += of_scores[0] if len(x) == 1 else of_scores.sum(0, dtype=wide)
             elif of_positions is not None:
                 of_positions[rows] = of_scores
             if of_tokens is not None:
@@ -250,6 +253,16 @@ class Pool(torch.autograd.Function):
             None if of_positions is None else of_positions.to(weights.dtype),
             None,
         )
+
+
+def _add_products(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add the products left[i] @ right[i] to a total, in the total's type."""
+    if len(left) > 1:
+        total += torch.bmm(left, right).sum(0, dtype=total.dtype)
+    elif total.dtype == left.dtype:
+        total.addmm_(left[0], right[0])
+    else:
+        total += left[0] @ right[0]
 
 
 def _pieces(weights: Tensor) -> list[slice]:

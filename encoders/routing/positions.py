@@ -73,6 +73,9 @@ class Positions(nn.Module):
     Carion et al. 2020, End-to-end object detection with transformers, section A.4.
     """
 
+    axis0: Tensor
+    axis1: Tensor
+
     def __init__(
         self,
         kind: PositionKind,
