@@ -123,7 +123,9 @@ def summarize_attention(
         "n_stimuli": len(stimuli),
         "queries_shown": "" if queries is None else "the best predicted by inner cross-validation",
         "query_similarity_of": similarity_of,
-        "stimuli_shown": "evenly spread" if stimulus_scores is None else "the best predicted",
+        "stimuli_shown": "spread evenly over the stimuli"
+        if stimulus_scores is None
+        else "those predicted best",
     }
     if image_size_deg is not None:
         attributes["image_size_deg"] = float(image_size_deg)

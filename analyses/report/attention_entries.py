@@ -67,13 +67,14 @@ _NOT_IMPORTANCE = (
 def _maps_caption(run: RunData) -> str:
     attention = _attention(run)
     n_images, size = attention.sizes["stimulus"], attention.attrs.get("image_size_deg")
+    shown = "" if n_images <= MAX_IMAGES else f"; {MAX_IMAGES} of {n_images} are drawn"
     bar = "" if size is None else " The bar in the first image is in degrees of visual angle."
     return (
         f"Where each query (row) attends in each image (column), averaged over heads, {_SCALE}; dark is none, and each"
         " row has a scale of its own. Bits are the entropy of a map, averaged over all"
         f" {attention.attrs['n_stimuli']:,} stimuli: {number(_most_bits(attention), 1)} bits are even attention, 0 a"
-        f" single place. The images are {attention.attrs['stimuli_shown']}.{bar}"
-        f"{_queries(attention, MAX_ROWS)}{_some_of(n_images, MAX_IMAGES, 'image', 'images')} {_made_by(attention)}"
+        f" single place. The images are {attention.attrs['stimuli_shown']}{shown}.{bar}"
+        f"{_queries(attention, MAX_ROWS)} {_made_by(attention)}"
         f" {_NOT_IMPORTANCE}"
     )
 
