@@ -5,6 +5,7 @@ from analyses.experiments.decoding import decode_blocks, decode_dataset
 from analyses.experiments.encoding import run_encoding
 from analyses.experiments.prediction import predict_run
 from analyses.experiments.rsa import compare_layers_with_rdms
+from analyses.experiments.variance_partition import partition_variance
 
 __all__ = [
     "PRESETS",
@@ -13,6 +14,7 @@ __all__ = [
     "compare_layers_with_rdms",
     "decode_blocks",
     "decode_dataset",
+    "partition_variance",
     "predict_run",
     "preset",
     "run_encoding",

@@ -31,7 +31,7 @@ from analyses.experiments.fitting import (
 )
 from analyses.experiments.held_out import held_out_predictions, write_held_out
 from analyses.experiments.null import Null, compute_null, null_kind
-from analyses.experiments.outputs import write_encoder, write_maps
+from analyses.experiments.outputs import write_attention, write_encoder, write_maps
 from analyses.experiments.progress import FitProgress
 from analyses.experiments.results import assemble_results, example_predictions
 from analyses.experiments.run_folder import (
@@ -145,7 +145,8 @@ def run_encoding(
     reductions = used_reductions(config, opened)
     results.attrs["reductions"] = json.dumps(reductions)  # netCDF keeps no mappings
     results.attrs |= describe_encoder(encoder)
-    write_encoder(out, features, design, encoder, fitted)
+    whole, label = write_encoder(out, features, design, encoder, fitted)
+    write_attention(out, features, dataset, whole, label)
     write_held_out(held_out_predictions(dataset, design, predictions, results), out)
     examples = example_predictions(dataset, design, predictions, results)
     write_netcdf(examples, out / PREDICTIONS)

@@ -12,22 +12,26 @@ from sklearn.base import clone
 
 from analyses.brain_maps import write_brain_map
 from analyses.datasets import Dataset
+from analyses.experiments.attention_summary import summarize_attention
 from analyses.experiments.design import Design
 from analyses.experiments.encoding_models import join_bands
 from analyses.experiments.fitting import SpaceFeatures
-from encoders import BandedRidgeEncoder, save_encoder
+from encoders import BandedRidgeEncoder, ImagePreprocess, TextPreprocess, save_encoder
 from encoders.cross_validation import LayerCrossValidation
+from encoders.tokens import TokenSource
 
 
 def write_encoder(
     out: Path, features: SpaceFeatures, design: Design, encoder: Any, fitted: LayerCrossValidation
-) -> Any:
+) -> tuple[Any, str]:
     """Fit the layer with the best inner score (all layers, for a banded encoder) to all samples, and save it.
 
     Returns
     -------
-    estimator
+    encoder : estimator
         The fitted encoder, which `cogmodels predict` will use.
+    label : str
+        Label of its layer; of a banded encoder, that of the first band.
     """
     if isinstance(encoder, BandedRidgeEncoder):
         labels = features.labels
@@ -45,7 +49,25 @@ def write_encoder(
             "delays_volumes": None if design.delays_volumes is None else list(design.delays_volumes),
         },
     )
-    return whole
+    return whole, labels[0]
+
+
+def write_attention(out: Path, features: SpaceFeatures, dataset: Dataset, encoder: Any, label: str) -> None:
+    """Keep what a trained encoder attends to, over all stimuli and over a few of them."""
+    tokens = features.rows[label]
+    if not isinstance(tokens, TokenSource) or tokens.shape[1] < 2:
+        return  # a single token leaves nothing to attend to
+    backbone = features.backbones.get(features.sources[label][0].name)
+    preprocess = None if backbone is None else backbone.preprocess
+    summarize_attention(
+        encoder,
+        tokens,
+        dataset.stimuli,
+        getattr(encoder, "query_names", None),
+        label,
+        out,
+        preprocess=preprocess if isinstance(preprocess, ImagePreprocess | TextPreprocess) else None,
+    )
 
 
 def best_layer(fitted: LayerCrossValidation) -> str:
