@@ -121,25 +121,24 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     )
     n_small = min(40, len(source))
     encoder.fit(source[:n_small], Y[:n_small])  # also warms up
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = resident_mib("VmRSS")
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    operations = count_operations()
-    seconds = {
-        "training": time_training(encoder, source, Y, clock),
-        "prediction": time_prediction(encoder, source, clock),
+    result: dict[str, Any] = {"rate": rate, "n_images": len(source)}
+    tasks: dict[str, tuple[Callable[[], float], int]] = {
+        "training": (lambda: time_training(encoder, source, Y, clock), 0),
+        "prediction": (lambda: time_prediction(encoder, source, clock), Y.nbytes),  # what is returned
     }
-    peak = resident_mib("VmHWM") - before
-    # Predictions of all images are the caller's to hold.
-    result: dict[str, Any] = {"rate": rate, "n_images": len(source), "peak_mib": peak - Y.nbytes / 2**20}
-    if cuda:
-        result["peak_device_mib"] = torch.cuda.max_memory_allocated() / 2**20
-    for name, total in seconds.items():
+    for name, (task, n_bytes_returned) in tasks.items():
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        before = resident_mib("VmRSS")
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        total = task()
         result[name] = {
             "images_per_second": len(source) / total,
-            "share": operations[name] * len(source) / total / rate,
+            "share": count_operations()[name] * len(source) / total / rate,
+            "peak_mib": resident_mib("VmHWM") - before - n_bytes_returned / 2**20,
         }
+        if cuda:
+            result[name]["peak_device_mib"] = torch.cuda.max_memory_allocated() / 2**20
     return result
 
 
@@ -208,19 +207,18 @@ def main() -> None:
         print(
             f"961 tokens x 768, 50 queries x 16 heads, 40,000 vertices, batches of {options.batch_size}, "
             f"{options.threads} thread(s), {platform.processor() or 'CPU'}\n\n"
-            f"| precision | tokens | images | trained a {unit} | share | predicted a {unit} | share | "
-            "matrix product GFLOP/s | peak MiB |\n|---|---|---|---|---|---|---|---|---|"
+            f"| precision | tokens | images | trained a {unit} | share | peak MiB | predicted a {unit} | share | "
+            "peak MiB | matrix product GFLOP/s |\n|---|---|---|---|---|---|---|---|---|---|"
         )
         for job in jobs:
             result = run_child(job)
             runs.append({**job, **result, "tokens": job["place"]})
-            training, prediction = result["training"], result["prediction"]
-            print(
-                f"| {job['precision']} | {job['place']} | {result['n_images']} | {training['images_per_second']:.1f} | "
-                f"{training['share']:.0%} | {prediction['images_per_second']:.1f} | {prediction['share']:.0%} | "
-                f"{result['rate'] / 1e9:.0f} | {result.get('peak_device_mib', result['peak_mib']):.0f} |",
-                flush=True,
-            )
+            cells = [job["precision"], job["place"], str(result["n_images"])]
+            for name in ("training", "prediction"):
+                part = result[name]
+                peak = part.get("peak_device_mib", part["peak_mib"])
+                cells += [f"{part['images_per_second']:.1f}", f"{part['share']:.0%}", f"{peak:.0f}"]
+            print("| " + " | ".join([*cells, f"{result['rate'] / 1e9:.0f}"]) + " |", flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     write_json(RESULTS, {"operations_an_image": count_operations(), "runs": runs})
 

@@ -71,7 +71,7 @@ class AttentionEncoder(TrainedEncoder):
     d_model : int, optional
         Width of the model; tokens of other width are projected linearly. None takes the channels of the tokens.
     n_heads : int
-        Heads of attention; they divide d_model.
+        Heads of attention; they divide d_model. A single head can settle on a wrong token where several do not.
     d_feedforward : int, optional
         Width of the feed-forward; None leaves it out.
     n_decoder_layers : int

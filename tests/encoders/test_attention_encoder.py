@@ -40,8 +40,10 @@ def fitted(small):
 def test_content_dependent_routing_is_found_and_beats_a_fixed_map():
     tokens, Y, place = simulate_routing("content")
     X = as_token_source(tokens, GRID)
-    training = Training(lr=0.003, n_epochs=20, clip_norm=1.0)
-    attention = AttentionEncoder(d_model=64, dropout=0.0, training=training).fit(X[:1000], Y[:1000])
+    training = Training(lr=0.003, n_epochs=15)
+    attention = AttentionEncoder(d_model=64, n_heads=4, dropout=0.0, training=training).fit(
+        X[:1000], Y[:1000]
+    )
     spatial = SpatialFeatureEncoder("all", training=Training(lr=0.03, n_epochs=20)).fit(X[:1000], Y[:1000])
     r = attention.correlation(X[1000:], Y[1000:]).mean()
     # the most that noise allows is 1 / sqrt(1 + 0.5 ** 2) = 0.894
@@ -55,10 +57,13 @@ def test_content_dependent_routing_is_found_and_beats_a_fixed_map():
 def test_a_fixed_receptive_field_is_found_through_positions():
     tokens, Y, place = simulate_routing("fixed")
     X = as_token_source(tokens, GRID)
-    training = Training(lr=0.003, n_epochs=40)
-    attention = AttentionEncoder(d_model=64, dropout=0.0, training=training).fit(X[:1000], Y[:1000])
+    training = Training(lr=0.003, n_epochs=20)
+    attention = AttentionEncoder(d_model=64, n_heads=4, dropout=0.0, training=training).fit(
+        X[:1000], Y[:1000]
+    )
     assert attention.correlation(X[1000:], Y[1000:]).mean() > 0.8
-    assert (attention.attention(X[1000:]).mean(axis=(1, 2)).argmax(1) == place[1000:]).mean() >= 0.9
+    # Chance is 1 / 25; a head whose answer is not used may look anywhere, and counts in the mean over heads.
+    assert (attention.attention(X[1000:]).mean(axis=(1, 2)).argmax(1) == place[1000:]).mean() >= 0.6
 
 
 def test_predictions_and_attention_are_those_written_down(fitted, small):

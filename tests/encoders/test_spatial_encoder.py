@@ -27,11 +27,11 @@ def test_a_code_of_the_whole_image_is_read_by_an_even_map_and_by_attention_alike
     tokens, Y, _ = simulate_routing("global")
     X = as_token_source(tokens, GRID)
     spatial = SpatialFeatureEncoder("all", training=Training(lr=0.01, n_epochs=25)).fit(X[:1000], Y[:1000])
-    attention = AttentionEncoder(d_model=64, dropout=0.0, training=Training(lr=0.002, n_epochs=25))
+    attention = AttentionEncoder(d_model=64, n_heads=4, dropout=0.0, training=Training(lr=0.003, n_epochs=15))
     attention.fit(X[:1000], Y[:1000])
     r = [encoder.correlation(X[1000:], Y[1000:]).mean() for encoder in (spatial, attention)]
     assert r[0] > 0.83
-    assert abs(r[0] - r[1]) < 0.08
+    assert abs(r[0] - r[1]) < 0.05
     entropy = -(spatial.spatial_maps() * np.log2(spatial.spatial_maps())).sum()
     assert entropy > 0.95 * np.log2(25)
 
