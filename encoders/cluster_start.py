@@ -20,6 +20,7 @@ _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
+_NO_PAGES = {"dashboard_address": "127.0.0.1:0", "dashboard": False}  # a port of its own, with nothing on it
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def start_local(
                 host="127.0.0.1",
                 protocol="tls://" if tls else "tcp://",
                 security=tls.security() if tls else None,
-                dashboard_address=None,
+                dashboard_address=_NO_PAGES["dashboard_address"],
+                scheduler_kwargs={"dashboard": False},
                 memory_limit=memory or 0,
                 silence_logs=logging.CRITICAL,  # deaths are dealt with
             )
@@ -207,7 +209,7 @@ def start_slurm(
                 log_directory=options.log_folder,
                 security=tls.security() if tls else None,
                 protocol="tls://" if tls else "tcp://",
-                scheduler_options={"dashboard_address": None},
+                scheduler_options=_NO_PAGES,
                 silence_logs=logging.CRITICAL,
             )
         )
