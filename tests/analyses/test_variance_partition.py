@@ -308,17 +308,19 @@ def test_null_of_permuted_predictions():
         partition_by_product(Y, bands, np.arange(200), null=np.zeros((60, 3, 4)))
 
 
-def calibration(n_sets, seed):
+def calibration(n_sets, seed, n_units=50, n_bootstrap=200):
     """P-values and coverage where B has nothing of its own and nothing in common with A, by whole units."""
     rng = np.random.default_rng(seed)
-    units = np.repeat(np.arange(50), 4)
+    units = np.repeat(np.arange(n_units), 4)
     p_common, covered = [], []
     for number in range(n_sets):
         # Fixed predictions (the true weights), responses and features dependent within units.
-        a, b, noise = rng.standard_normal((3, 50, 1))[:, units] + rng.standard_normal((3, 200, 1))
+        a, b, noise = rng.standard_normal((3, n_units, 1))[:, units] + rng.standard_normal(
+            (3, 4 * n_units, 1)
+        )
         predictions = {("A",): a, ("B",): b, ("A", "B"): a + b}
         found = partition_by_commonality(
-            a + b + noise, predictions, units, n_bootstrap=200, n_permutations=199, seed=number
+            a + b + noise, predictions, units, n_bootstrap=n_bootstrap, n_permutations=199, seed=number
         )
         common = found.table.loc[("all", "A + B")]
         p_common.append(common["p_value"])
@@ -329,14 +331,16 @@ def calibration(n_sets, seed):
 def test_common_part_of_nothing_is_found_as_often_as_promised():
     false, covered = calibration(200, 15)
     assert 0.01 <= false <= 0.10  # binomial, 99 % around 5 %
-    assert 0.89 <= covered <= 0.99
+    assert 0.88 <= covered <= 0.98  # 50 units cost the percentile interval about two points
 
 
 @pytest.mark.slow
 def test_common_part_of_nothing_is_found_as_often_as_promised_in_a_thousand_sets():
-    false, covered = calibration(1000, 16)
-    assert 0.032 <= false <= 0.07
-    assert 0.92 <= covered <= 0.97
+    false, covered = calibration(1000, 16, 150, 1000)
+    assert 0.032 <= false <= 0.068  # binomial, 99 %
+    assert 0.915 <= covered <= 0.965  # 94 % is documented
+    _, covered_by_few = calibration(1000, 17, 20, 1000)
+    assert 0.87 <= covered_by_few <= 0.93  # 90 % is documented
 
 
 def test_exchange_of_equal_models_has_nominal_false_positives():
