@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from encoders.checkpoints import Checkpoint, FolderCheckpoint
 from encoders.cluster import Cluster, Shared
 from encoders.estimators.trained import TrainedEncoder
-from encoders.fold_fit import PIECE, Epochs, Rows, fit_fold
+from encoders.fold_fit import Epochs, Rows, fit_fold, is_finished_piece
 from encoders.folds import Folds
 
 _BLOCK_BYTES = 64 << 20
@@ -126,7 +126,7 @@ class ClusterFits:
 
     def _kept(self, key: str, part: slice) -> Piece | None:
         piece = None if self.checkpoint is None else self.checkpoint.load(_part_key(key, part))
-        return piece if piece is not None and set(piece) == PIECE else None
+        return piece if is_finished_piece(piece) else None
 
 
 def _part_key(key: str, part: slice) -> str:
@@ -135,7 +135,6 @@ def _part_key(key: str, part: slice) -> str:
 
 def _merge(parts: Sequence[Piece]) -> Piece:
     """Join the arrays of the parts of one fold; the penalties on offer are those of all."""
-    joined = {
-        name: np.concatenate([part[name] for part in parts], axis=-1) for name in PIECE - {"alpha_grid"}
-    }
+    names = set(parts[0]) - {"alpha_grid"}
+    joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in names}
     return {**joined, "alpha_grid": parts[0]["alpha_grid"]}

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from encoders.checkpoints import Checkpoint, FolderCheckpoint
 from encoders.cluster import Cluster
 from encoders.estimators.trained import TrainedEncoder
-from encoders.fold_fit import Rows
+from encoders.fold_fit import BANDS, Rows
 from encoders.fold_fitter import FoldFitter
 from encoders.folds import Folds, check_folds, make_folds, merge_groups
 from encoders.stored_layer import CorruptFeaturesError
@@ -84,6 +84,9 @@ class LayerCrossValidation:
         Each row predicted from the layer that its fold selected.
     fold_of_sample : (n_samples,) array of int
         Fold in which each row was tested, -1 for none.
+    band_predictions : (n_bands, n_samples, n_voxels) array or None
+        Of an encoder with bands fitted to a single layer: what each band adds to the held-out predictions, about its
+        mean over the training rows of the fold.
     """
 
     layers: tuple[str, ...]
@@ -94,6 +97,7 @@ class LayerCrossValidation:
     selected_layer: NDArray[np.intp]
     selected_predictions: NDArray
     fold_of_sample: NDArray[np.intp]
+    band_predictions: NDArray | None = None
 
 
 def cross_validate(
@@ -214,6 +218,7 @@ def cross_validate_layers(
     selected_layer = np.zeros(shape[1:], dtype=np.intp)
     best = np.full(shape[1:], -np.inf)
     grids = []
+    bands: NDArray | None = None
     # One layer leaves nothing to choose, so its inner score is not worth fits of its own.
     score_always = len(layers) > 1
     fit = FoldFitter(encoder, responses, checked, labels, checkpoint, score_always, cluster)
@@ -223,6 +228,10 @@ def cross_validate_layers(
         matrix = _check_features(encoder, f"features[{layer!r}]", given, len(responses), read=False)
         for number, piece in enumerate(fit.over_folds(matrix, layer)):
             test = checked[number][1]
+            if BANDS in piece and len(layers) == 1:
+                if bands is None:
+                    bands = np.full((len(piece[BANDS]), *responses.shape), np.nan, responses.dtype)
+                bands[:, test] = piece[BANDS]
             alphas[position, number] = piece["alphas"]
             grids.append(piece["alpha_grid"])
             scores = inner_scores[position, number] = piece["inner_scores"]
@@ -246,6 +255,7 @@ def cross_validate_layers(
         selected_layer=selected_layer,
         selected_predictions=selected.predictions,
         fold_of_sample=selected.fold_of_sample,
+        band_predictions=bands,
     )
 
 

@@ -13,7 +13,10 @@ from encoders.folds import make_folds
 from encoders.tokens import TokenSource
 
 PIECE = {"predictions", "alphas", "alpha_grid", "inner_scores"}
-"""Arrays of one finished fold."""
+"""Arrays of every finished fold; that of an encoder with bands also holds `BANDS`."""
+
+BANDS = "band_predictions"
+"""What each band adds to the predictions (n_bands, n_test, n_voxels), about its mean over the training rows."""
 
 Rows = NDArray | TokenSource
 """Features of samples, of which rows can be taken: a matrix, or tokens that are read when they are needed."""
@@ -83,12 +86,22 @@ def fit_fold(
     alphas = getattr(fitted, "overall_alphas_", getattr(fitted, "alphas_", None))
     grid = getattr(fitted, "alpha_grid_", None)
     predictions = np.asarray(fitted.predict(X[test]), dtype=Y.dtype)
-    return {
+    piece = {
         "predictions": predictions.reshape(len(test), n_voxels),
         "alphas": np.full(n_voxels, np.nan) if alphas is None else np.asarray(alphas, dtype=np.float64),
         "alpha_grid": np.empty(0) if grid is None else np.asarray(grid, dtype=np.float64),
         "inner_scores": np.full(n_voxels, np.nan) if scores is None else scores,
     }
+    if hasattr(fitted, "predict_bands"):
+        # Offsets that differ between folds belong to no band.
+        means = np.asarray(fitted.predict_bands(X_train)).mean(axis=1, keepdims=True)
+        piece[BANDS] = (np.asarray(fitted.predict_bands(X[test])) - means).astype(Y.dtype)
+    return piece
+
+
+def is_finished_piece(piece: Mapping[str, NDArray] | None) -> bool:
+    """Tell whether a checkpoint holds all of a fold: another version of this package may have kept other arrays."""
+    return piece is not None and set(piece) - {BANDS} == PIECE
 
 
 def _fit_clone(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from encoders.checkpoints import Checkpoint
 from encoders.cluster import Cluster
 from encoders.cluster_fits import ClusterFits
-from encoders.fold_fit import PIECE, Epochs, Rows, fit_fold
+from encoders.fold_fit import Epochs, Rows, fit_fold, is_finished_piece
 from encoders.folds import Folds
 from encoders.parameters import describe_parameters
 from encoders.tokens import TokenSource
@@ -38,7 +38,7 @@ class FoldFitter:
             self.elsewhere = ClusterFits(cluster, encoder, Y, folds, groups, checkpoint, score_always)
 
     def over_folds(self, X: Rows, name: str) -> Iterator[dict[str, NDArray]]:
-        """Yield each fold's arrays, those of `PIECE`."""
+        """Yield each fold's arrays, those of `encoders.fold_fit.PIECE`."""
         keys = self._keys(X, name)
         fits: Iterator[dict[str, NDArray]] = iter(())
         if self.elsewhere is not None:
@@ -63,7 +63,7 @@ class FoldFitter:
     def _finished(self, key: str) -> dict[str, NDArray] | None:
         piece = None if self.checkpoint is None else self.checkpoint.load(key)
         # Another version of this package may have kept other arrays.
-        return piece if piece is not None and set(piece) == PIECE else None
+        return piece if is_finished_piece(piece) else None
 
     def _fit(self, X: Rows, number: int, key: str) -> dict[str, NDArray]:
         epochs = None if self.checkpoint is None else Epochs(self.checkpoint)

@@ -141,7 +141,7 @@ def run_encoding(
         )
         predictions = predictions_by_label(fitted, config)
         null = _null(design, fitted_features, encoder, config, predictions, checkpoint, bar, cluster)
-    results = assemble_results(dataset, design, config, fitted, predictions, units, null)
+    results = assemble_results(dataset, design, config, fitted, predictions, units, null, features.labels)
     reductions = used_reductions(config, opened)
     results.attrs["reductions"] = json.dumps(reductions)  # netCDF keeps no mappings
     results.attrs |= describe_encoder(encoder)

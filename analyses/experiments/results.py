@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from analyses.experiments.null import Null
 from analyses.metrics.normalization import normalize_r, share_of_explainable_variance
 from analyses.statistics.bootstrap import bootstrap_correlation
 from analyses.statistics.multiple_comparisons import fdr
+from analyses.statistics.partition_intervals import partition_by_product
+from analyses.statistics.partition_words import explain_negative_shares
 from encoders.cross_validation import LayerCrossValidation
 from encoders.scores import correlation_score, r2_score, within_group_correlation
 
@@ -31,8 +33,12 @@ def assemble_results(
     predictions: Mapping[str, np.ndarray],
     units: EvaluationUnits,
     null: Null | None,
+    bands: Sequence[str] = (),
 ) -> xr.Dataset:
-    """Score held-out predictions; the variables are listed in docs/architecture.md."""
+    """Score held-out predictions; the variables are listed in docs/architecture.md.
+
+    `bands` names the layers that one banded encoder took together.
+    """
     assert dataset.responses is not None  # make_design refuses data without
     tested = design.tested
     measured = design.Y[tested]
@@ -83,12 +89,55 @@ def assemble_results(
     if null is not None:
         variables["null_mean_r"] = (("layer", "permutation"), np.nanmean(null.r, axis=2).T)
     variables |= _by_roi(dataset, design, config, predictions, variables)
-    coordinates = {
+    attributes = _attributes(dataset, design, config, fitted, units, null)
+    coordinates: dict[str, Any] = {}
+    if fitted.band_predictions is not None:
+        shares, notes = _by_band(dataset, design, config, fitted, bands, spread)
+        variables |= shares
+        coordinates["band"] = list(bands)
+        if notes:
+            attributes["band_notes"] = "\n".join(notes)
+    coordinates |= {
         "layer": list(predictions),
         "roi": list(dataset.rois),
         "neuroid_id": ("neuroid", dataset.responses["neuroid_id"].values.astype(str)),
     }
-    return xr.Dataset(variables, coordinates, _attributes(dataset, design, config, fitted, units, null))
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def _by_band(
+    dataset: Dataset,
+    design: Design,
+    config: EncodingConfig,
+    fitted: LayerCrossValidation,
+    bands: Sequence[str],
+    spread: Callable[..., np.ndarray],
+) -> tuple[dict[str, tuple], list[str]]:
+    """Divide held-out R2 over the bands by the product measure; also say what negative shares mean."""
+    assert fitted.band_predictions is not None
+    assert fitted.predictions is not None
+    tested = design.tested
+    of_bands = fitted.band_predictions[:, tested].astype(np.float64)
+    partition = partition_by_product(
+        design.Y[tested],
+        dict(zip(bands, of_bands, strict=True)),
+        resampling_units(design)[tested],
+        {name: np.asarray(mask, dtype=bool)[design.kept] for name, mask in dataset.rois.items()},
+        intercept=fitted.predictions[0, tested] - of_bands.sum(axis=0),
+        n_bootstrap=config.n_bootstrap,
+        seed=config.seed,
+    )
+    rows = [[partition.table.loc[(roi, band)] for roi in dataset.rois] for band in bands]
+    by_roi = {
+        name: (("band", "roi"), np.array([[float(row[column]) for row in of_band] for of_band in rows]))
+        for name, column in (
+            ("roi_band_r2", "estimate"),
+            ("roi_band_r2_lower", "lower"),
+            ("roi_band_r2_upper", "upper"),
+        )
+    }
+    shares = {"band_r2": (("band", "neuroid"), spread(partition.shares))}
+    return shares | by_roi, explain_negative_shares(partition)
 
 
 def _choices(

@@ -17,6 +17,7 @@ from analyses.experiments.run_folder import CONFIG, PREDICTIONS, RESULTS, read_n
 from analyses.geometry import load_geometry
 from analyses.provenance import PROVENANCE, plain_values
 from analyses.report.attention_entries import ATTENTION_ENTRIES
+from analyses.report.band_figures import BAND_ENTRIES
 from analyses.report.entries import ENTRIES, Entry, RunData
 from analyses.report.methods import methods_text
 from analyses.report.page import as_png, fact_tables, inline_png, render_page
@@ -36,6 +37,9 @@ from stimuli.files import atomic_write
 GEOMETRY, REPORT = "geometry.npz", "report.html"
 #: Parts of the provenance that stand open on the page, with their headings; the others unfold.
 _PARTS = {"run": "Run", "code": "Code", "seeds": "Seeds", "backbones": "Backbones"}
+
+OF_SOME_MODELS = (*BAND_ENTRIES, *ATTENTION_ENTRIES)
+"""Figures that only banded, or only trained, encoders have."""
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -170,13 +174,13 @@ def _read_provenance(path: Path) -> dict[str, Any]:
 
 
 def _entries(run: RunData) -> list[Entry]:
-    """Return the figures that the page speaks of: of attention only those that there are."""
-    return [*ENTRIES, *(entry for entry in ATTENTION_ENTRIES if not entry.missing(run))]
+    """Return the figures that the page speaks of: of bands and of attention only those that there are."""
+    return [*ENTRIES, *(entry for entry in OF_SOME_MODELS if not entry.missing(run))]
 
 
 def _write_figures(run: RunData, folder: Path) -> dict[str, bytes]:
     pictures = {}
-    for entry in (*ENTRIES, *ATTENTION_ENTRIES):
+    for entry in (*ENTRIES, *OF_SOME_MODELS):
         path = folder / f"{entry.name}.png"
         if entry.missing(run):
             path.unlink(missing_ok=True)  # left from an earlier state of this run

@@ -75,7 +75,7 @@ def test_queries_of_a_dataset_leave_out_voxels_that_are_not_fitted() -> None:
 def test_parcels_and_hemispheres_come_from_coordinates_of_the_responses() -> None:
     data = trials(n_voxels=12)
     assert data.responses is not None
-    with pytest.raises(ValueError, match="no coordinate 'parcel'.*give each neuroid its parcel"):
+    with pytest.raises(ValueError, match=r"no coordinate 'parcel'.*give each neuroid its parcel"):
         resolve_queries(data, np.ones(12, bool), "parcel")
     data.responses = data.responses.assign_coords(
         parcel=("neuroid", np.arange(12) % 3), hemisphere=("neuroid", np.repeat(["left", "right"], 6))

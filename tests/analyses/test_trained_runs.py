@@ -116,6 +116,13 @@ def test_all_layers_are_bands_of_one_model(tmp_path: Path) -> None:
     )
     assert results["layer"].values.tolist() == ["all bands"]
     assert results["r"].values[0, :6].min() > 0.3
+    assert results["band"].values.tolist() == ["pixels:pixels", "half"]
+    # The images alone drive the voxels: their band has the R2 of the model, the other none.
+    np.testing.assert_allclose(results["band_r2"].sum("band"), results["r2"].values[0], atol=1e-4)
+    planted = results.sel(roi="planted")
+    assert float(planted["roi_band_r2_lower"].sel(band="pixels:pixels")) > 0.2
+    assert abs(float(planted["roi_band_r2"].sel(band="half"))) < 0.05
+    assert "What each band explains" in (out / "report.html").read_text()
     with pytest.raises(ValueError, match="one-hot codes"):
         predict_run(out, data.stimuli[:4], progress=False)
 
