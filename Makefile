@@ -29,6 +29,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/pip install --quiet -e ".[bench]"
 	$(BIN)/python -m benchmarks.ridge
+	$(BIN)/python -m benchmarks.banded
 	$(BIN)/python -m benchmarks.extraction
 
 # The built wheel, unpacked outside the checkout, runs the demo.

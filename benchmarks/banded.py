@@ -48,7 +48,7 @@ QUICK: dict[tuple[int, int, int], tuple[int, list[str], float]] = {
 
 def simulate(n: int, p: int, v: int, n_draws: int) -> dict[str, np.ndarray]:
     """Return features, responses, bands, penalties and weights of the bands, for fitting and for testing."""
-    from encoders.solvers.banded import draw_gammas
+    from encoders.solvers.banded_draws import draw_gammas
 
     rng = np.random.default_rng(0)
     width = p // N_BANDS

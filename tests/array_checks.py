@@ -17,6 +17,7 @@ CHECKED_MODULES = (
     "analyses.statistics.repeatability",
     "encoders.scores",
     "encoders.solvers.banded",
+    "encoders.solvers.banded_draws",
     "encoders.solvers.banded_forms",
     "encoders.solvers.banded_gradient",
     "encoders.solvers.blocks",

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
+from encoders.solvers.banded_draws import check_bands, check_gammas, draw_gammas
 from encoders.solvers.banded_forms import BandedDual, BandedForm, BandedPrimal
 from encoders.solvers.banded_gradient import descend
 from encoders.solvers.blocks import Blocks, Layout, arrange_folds
@@ -24,7 +25,6 @@ from encoders.solvers.folds import resolve_folds
 from encoders.solvers.ridge import TOLERANCES, Array, RidgeFit, Score, Solver, choose_form, choose_penalty
 from encoders.solvers.ridge import Search as PenaltySearch
 from encoders.solvers.search import FoldSearch
-from stimuli.files import count_of
 
 Search = Literal["random", "gradient"]
 
@@ -69,54 +69,10 @@ class BandedRidgeSolution:
     solver: str
 
 
-def draw_gammas(
-    n_draws: int,
-    n_bands: int,
-    concentration: float | Sequence[float] = (0.1, 1.0),
-    seed: int = 0,
-    corners: bool = False,
-) -> Float64[np.ndarray, "n_rows n_bands"]:
-    """Draw weights of bands from symmetric Dirichlet distributions.
-
-    The first draw is replaced by equal weights: ordinary ridge is always among the candidates.
-
-    Parameters
-    ----------
-    n_draws, n_bands : int
-    concentration : float or sequence of float
-        Concentrations of the distributions, taken in turn. 1 is uniform over all weights that sum to 1, small values
-        come near the corners, where one band has all the weight.
-    seed : int
-    corners : bool
-        Whether to add, for each band, the draw that gives it all the weight.
-
-    Returns
-    -------
-    ndarray (n_draws, n_bands), or (n_draws + n_bands, n_bands) with corners
-        Rows sum to 1.
-
-    Raises
-    ------
-    ValueError
-        If there is no draw, or a concentration is not positive and finite.
-    """
-    if n_draws < 1:
-        raise ValueError(f"n_draws is {n_draws}; it must be at least 1")
-    levels = np.atleast_1d(np.asarray(concentration, dtype=np.float64))
-    if levels.ndim != 1 or not levels.size or not (np.isfinite(levels) & (levels > 0)).all():
-        raise ValueError(
-            f"concentration is {concentration!r}; give a positive number, or several to be taken in turn"
-        )
-    rng = np.random.default_rng(seed)
-    gammas = np.stack([rng.dirichlet(np.full(n_bands, levels[i % levels.size])) for i in range(n_draws)])
-    gammas[0] = 1 / n_bands
-    return np.concatenate([gammas, np.eye(n_bands)]) if corners and n_bands > 1 else gammas
-
-
 def solve_banded_ridge_cv(
     X: Array,
     Y: Array,
-    bands: Sequence[int],
+    bands: Array,
     alphas: Array,
     folds: Folds = 5,
     *,
@@ -148,7 +104,7 @@ def solve_banded_ridge_cv(
         features have comparable variances.
     Y : array-like (n_samples, n_voxels)
         Responses. A constant voxel gets weights 0, the largest penalty and NaN scores.
-    bands : sequence of int (n_features,)
+    bands : array-like of int (n_features,)
         Number of the band of each feature, from 0; no number may be left out.
     alphas : array-like (n_alphas,)
         Overall penalties, positive, in any order. Of penalties with equal scores the largest is chosen.
@@ -157,7 +113,7 @@ def solve_banded_ridge_cv(
     gammas : array-like (n_draws, n_bands), optional
         Weights to try instead of random ones; not negative, at least one positive in a row.
     n_draws, concentration, seed, corners
-        Of the random weights, see `draw_gammas`. A single band has nothing to draw.
+        Of the random weights, see `banded_draws.draw_gammas`. A single band has nothing to draw.
     search : {"random", "gradient"}
         "gradient" goes on from each voxel's best draw down the gradient of the held-out error with respect to the
         logarithms of its penalties, and stays with the draw unless the score got better (`banded_gradient`).
@@ -235,38 +191,6 @@ def solve_banded_ridge_cv(
         give(searcher.draw),
         form_name,
     )
-
-
-def check_bands(bands: Any, n_features: int) -> Int64[np.ndarray, "n_features"]:
-    """Return the number of each feature's band; raise a ValueError unless they fit the features."""
-    band_of = np.asarray(bands)
-    if band_of.shape != (n_features,) or band_of.dtype.kind not in "iu":
-        raise ValueError(
-            f"bands has shape {band_of.shape} and holds {band_of.dtype}; it must hold one whole number, that of its "
-            f"band, for each of {count_of(n_features, 'feature')}"
-        )
-    present = np.unique(band_of)
-    if not np.array_equal(present, np.arange(present.size)):
-        raise ValueError(
-            f"bands holds the numbers {present[:10].tolist()}; bands are numbered from 0, and none may be empty"
-        )
-    return band_of.astype(np.int64)
-
-
-def check_gammas(gammas: Any, n_bands: int) -> Float64[np.ndarray, "n_draws n_bands"]:
-    """Return weights of bands in float64; raise a ValueError unless they are weights of so many bands."""
-    values = np.array(gammas, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != n_bands or not len(values):
-        raise ValueError(
-            f"gammas has shape {values.shape}; it must have one row a draw and {n_bands} columns"
-        )
-    bad = ~(np.isfinite(values) & (values >= 0)).all(1) | (values.max(1) <= 0)
-    if bad.any():
-        raise ValueError(
-            f"gammas must be finite, not negative, and positive for at least one band; row {int(bad.argmax())} is "
-            f"{values[bad][0].tolist()}"
-        )
-    return values
 
 
 class _RandomSearch:

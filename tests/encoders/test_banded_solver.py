@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold
 
-from encoders.solvers.banded import draw_gammas, solve_banded_ridge_cv
+from encoders.solvers.banded import solve_banded_ridge_cv
+from encoders.solvers.banded_draws import draw_gammas
 from encoders.solvers.ridge import solve_ridge_cv
 from tests.oracles.banded import banded_ridge, search_draws
 
