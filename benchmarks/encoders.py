@@ -1,18 +1,19 @@
 """All encoding models side by side on real data: macaque V4, V1-V3 and a slice of human ventral cortex.
 
-Run ``python -m benchmarks.encoders v4-natural`` (or ``digits69``, ``haxby-slice``; ``--subject`` for one session,
-``--tune`` for the search of settings). Every model is a run of `analyses.experiments.run_encoding` in a folder under
-``--out``, so that what is finished is not computed again. Needs COGMODELS_DATA. Prints Markdown and writes
-``benchmarks/results/encoders-DATASET.json``.
+Run ``python -m benchmarks.encoders v4-natural`` (or ``digits69``, ``haxby-slice``; ``--subject`` for one session).
+Every model is a run of `analyses.experiments.run_encoding` in a folder under ``--out``, so that what is finished is not
+computed again. Needs COGMODELS_DATA. Prints Markdown and writes ``benchmarks/results/encoders-DATASET.json``.
 
-Settings of the trained encoders were chosen by validation scores inside the training half of V4 session 210325
-(``--tune``), once for all sessions and data sets; no held-out score had a say.
+Settings of the trained encoders were chosen by validation scores inside the training half of V4 session 210325, once
+for all sessions, networks and data sets; no held-out score had a say.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,54 +31,75 @@ from stimuli import write_json
 RESULTS_FOLDER = Path(__file__).parent / "results"
 SESSIONS = ("210325", "201025", "210224", "190923")
 SQUEEZENET = ("features.6", "features.9", "features.11")
+N_REFITS = 20  # permutations that refit everything
 LITE0 = ("blocks.2", "blocks.3", "blocks.4")
-#: Chosen by validation scores inside the training half of session 210325.
-TRAINING: dict[str, Any] = {
-    "lr": 3e-3,
-    "weight_decay": 1.0,
+_COMMON: dict[str, Any] = {
     "n_epochs": 60,
     "patience_epochs": 10,
     "validation_fraction": 0.2,
     "batch_size": 32,
 }
-ATTENTION: dict[str, Any] = {"n_heads": 1, "dropout": 0.0}
-PROBE: dict[str, Any] = {"pooler": "ep", "n_queries": 8}
+#: Chosen by validation scores inside the training half of session 210325, SqueezeNet's features.11.
+TRAINING: dict[str, dict[str, Any]] = {
+    "spatial": {"lr": 1e-3, "weight_decay": 3.0} | _COMMON | {"n_epochs": 100},
+    "attention": {"lr": 1e-3, "weight_decay": 30.0} | _COMMON,
+    "probe": {"lr": 3e-4, "weight_decay": 100.0} | _COMMON,
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "spatial": {},
+    "attention": {"n_heads": 4, "dropout": 0.1},
+    "probe": {"pooler": "ep", "n_queries": 8},
+}
+
+
+def trained(encoder: str, **choices: Any) -> dict[str, Any]:
+    """Return the choices of a run of a trained encoder; probes have no queries of voxels."""
+    queries = {} if encoder == "probe" else {"queries": choices.pop("queries", "voxel")}
+    choices.pop("queries", None)
+    settings = TRAINING[encoder] | choices.pop("training", {})
+    return {"encoder": encoder, "training": settings, "encoder_options": OPTIONS[encoder]} | queries | choices
+
+
+def squeezenet_weights() -> str:
+    """Return the file of SqueezeNet's ImageNet weights below COGMODELS_DATA."""
+    return str(Path(os.environ["COGMODELS_DATA"]) / "weights" / "squeezenet1_0_imagenet.safetensors")
 
 
 def v4_models(session: str) -> dict[str, EncodingConfig]:
     """Return the runs of one session by label: each model from each network, layers chosen or averaged inside."""
     models = {}
-    networks = {"SqueezeNet": ("torchvision/squeezenet1_0", SQUEEZENET), "EfficientNet-Lite0": ("efficientnet_lite0", LITE0)}
-    for network, (backbone, layers) in networks.items():
+    networks = {
+        "SqueezeNet": {
+            "backbone": "torchvision/squeezenet1_0",
+            "layers": SQUEEZENET,
+            "weights": squeezenet_weights(),
+        },
+        "EfficientNet-Lite0": {"backbone": "efficientnet_lite0", "layers": LITE0},
+    }
+    for network, given in networks.items():
 
-        def run(reduction: str | None, encoder: str = "ridge", **choices: Any) -> EncodingConfig:
-            space = FeatureSpace(
-                backbone=backbone, layers=layers, reduction=reduction, image_size_px="native", label=network
-            )
+        def run(reduction: str | None, given: dict[str, Any] = given, **choices: Any) -> EncodingConfig:
+            space = FeatureSpace(**given, reduction=reduction, image_size_px="native")
             return EncodingConfig.model_validate(
                 {
                     "dataset": "v4-natural",
                     "subject": session,
                     "spaces": (space,),
                     "split": "published",
-                    "encoder": encoder,
-                    "ensemble": encoder != "banded",
+                    "ensemble": choices.get("encoder") != "banded",
                     "n_permutations": 200,
                     **choices,
                 }
             )
 
-        trained = {"training": TRAINING}
         models |= {
             f"{network}, ridge on the mean": run("mean"),
             f"{network}, ridge on a 4 x 4 grid": run("grid:4"),
             f"{network}, ridge on whole maps": run("flatten"),
-            f"{network}, banded ridge on grids": run("grid:4", "banded"),
-            f"{network}, factorised": run(None, "spatial", queries="voxel", **trained),
-            f"{network}, attention": run(
-                None, "attention", queries="voxel", encoder_options=ATTENTION, **trained
-            ),
-            f"{network}, efficient probing": run(None, "probe", encoder_options=PROBE, **trained),
+            f"{network}, banded ridge on grids": run("grid:4", encoder="banded"),
+            f"{network}, factorised": run(None, **trained("spatial")),
+            f"{network}, attention": run(None, **trained("attention")),
+            f"{network}, efficient probing": run(None, **trained("probe")),
         }
     return models
 
@@ -85,71 +107,77 @@ def v4_models(session: str) -> dict[str, EncodingConfig]:
 def digits_models(_: str) -> dict[str, EncodingConfig]:
     """Return the runs on V1-V3 responses to handwritten digits, from pixels and early features."""
 
-    def run(backbone: str, label: str, encoder: str = "ridge", **choices: Any) -> EncodingConfig:
-        layers = choices.pop("layers", None)
-        space = FeatureSpace(backbone=backbone, layers=layers, reduction=choices.pop("reduction", None), label=label)
+    def run(space: dict[str, Any], **choices: Any) -> EncodingConfig:
         return EncodingConfig.model_validate(
             {
                 "dataset": "digits69",
                 "spaces": (space,),
-                "encoder": encoder,
                 "n_folds": 10,
                 "shuffle": True,
                 "group_by": "none",
                 "within": "digit",
-                "n_permutations": 40,
+                "n_permutations": N_REFITS,
                 **choices,
             }
         )
 
-    gabor = {"backbone": "gabor:28", "label": "Gabor"}
-    early = {"backbone": "torchvision/squeezenet1_0", "label": "SqueezeNet", "layers": ("features.2",)}
-    models = {"pixels, ridge (fixed penalty)": run("pixels", "pixels", alphas=(900.0,))}
-    models["pixels, ridge"] = run("pixels", "pixels")
-    for name, given in {"Gabor": gabor, "SqueezeNet features.2": early}.items():
-        trained = {"training": TRAINING | {"batch_size": 16}}
+    pixels = {"backbone": "pixels"}
+    models = {"pixels, ridge (penalty 300)": run(pixels, alphas=(900.0,)), "pixels, ridge": run(pixels)}
+    spaces = {
+        "Gabor": {"backbone": "gabor:28"},
+        "SqueezeNet": {
+            "backbone": "torchvision/squeezenet1_0",
+            "layers": ("features.2",),
+            "weights": squeezenet_weights(),
+            "image_size_px": 56,
+        },
+    }
+    for name, space in spaces.items():
         models |= {
-            f"{name}, ridge": run(**given, reduction="flatten"),
-            f"{name}, factorised": run(**given, encoder="spatial", queries="voxel", **trained),
-            f"{name}, attention": run(
-                **given, encoder="attention", queries="voxel", encoder_options=ATTENTION, **trained
-            ),
-            f"{name}, efficient probing": run(**given, encoder="probe", encoder_options=PROBE, **trained),
+            f"{name}, ridge": run(space | {"reduction": "flatten"}),
+            f"{name}, ridge on the mean": run(space | {"reduction": "mean"}),
+            f"{name}, factorised, one map": run(space, **trained("spatial", queries="all")),
+            f"{name}, factorised, a map each": run(space, **trained("spatial")),
+            f"{name}, attention, one query": run(space, **trained("attention", queries="all")),
+            f"{name}, efficient probing": run(space, **trained("probe")),
         }
     return models
 
 
 def haxby_models(_: str) -> dict[str, EncodingConfig]:
     """Return the runs on block averages of one slice, from the words of the category names."""
-    minilm = FeatureSpace(
-        backbone="minilm", layers=("encoder.layer.0", "encoder.layer.2", "encoder.layer.5"), label="MiniLM"
-    )
+    minilm = FeatureSpace(backbone="minilm", layers=("encoder.layer.2", "encoder.layer.5"), label="MiniLM")
     one_hot = FeatureSpace(backbone="onehot", label="one-hot")
 
-    def run(encoder: str, *spaces: FeatureSpace, **choices: Any) -> EncodingConfig:
+    def run(*spaces: FeatureSpace, **choices: Any) -> EncodingConfig:
         return EncodingConfig.model_validate(
             {
                 "dataset": "haxby-slice",
                 "spaces": spaces,
-                "encoder": encoder,
                 "time_series_samples": "blocks",
-                "n_permutations": 40,
+                "n_permutations": N_REFITS,
                 **choices,
             }
         )
 
-    trained = {"training": TRAINING | {"batch_size": 16}}
     return {
-        "one-hot, ridge": run("ridge", one_hot),
-        "MiniLM, ridge on the mean": run("ridge", minilm, ensemble=True),
-        "one-hot and MiniLM, banded ridge": run("banded", one_hot, minilm),
-        "MiniLM, factorised": run("spatial", minilm, queries="all", ensemble=True, **trained),
-        "MiniLM, attention": run("attention", minilm, queries="all", ensemble=True, encoder_options=ATTENTION, **trained),
-        "MiniLM, efficient probing": run("probe", minilm, ensemble=True, encoder_options=PROBE, **trained),
+        "one-hot, ridge": run(one_hot),
+        "MiniLM, ridge on the mean": run(minilm, ensemble=True),
+        "one-hot and MiniLM, banded ridge": run(one_hot, minilm, encoder="banded"),
+        "MiniLM, factorised": run(minilm, ensemble=True, **trained("spatial", queries="all")),
+        "MiniLM, attention": run(minilm, ensemble=True, **trained("attention", queries="all")),
+        "MiniLM, efficient probing": run(minilm, ensemble=True, **trained("probe")),
     }
 
 
 MODELS = {"v4-natural": v4_models, "digits69": digits_models, "haxby-slice": haxby_models}
+
+
+REFERENCES = {
+    "v4-natural": ("SqueezeNet, ridge on a 4 x 4 grid", "EfficientNet-Lite0, ridge on a 4 x 4 grid"),
+    "digits69": ("Gabor, ridge", "SqueezeNet, ridge"),
+    "haxby-slice": ("MiniLM, ridge on the mean",),
+}
 
 
 def summarize_run(label: str, results: xr.Dataset) -> list[dict[str, Any]]:
@@ -185,7 +213,7 @@ def run_all(
     """Compute the runs that are not there yet, and return their rows and folders."""
     rows, folders = [], {}
     for label, config in models.items():
-        folder = out / label.lower().replace(", ", "-").replace(" ", "-")
+        folder = out / re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
         if not (folder / RESULTS).exists():
             run_encoding(config, folder, resume=(folder / "config.json").exists(), progress=progress)
         rows += summarize_run(label, read_netcdf(folder / RESULTS))
@@ -198,8 +226,9 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     """Print rows as Markdown."""
     within = any(row["r_within"] is not None for row in rows)
     print(f"\n{title}\n")
-    print(f"| model | layers | mean r (95 % interval) |{' within class |' if within else ''} r / ceiling | null mean (highest draw) |")
-    print(f"|---|---|---|{'---|' if within else ''}---|---|")
+    heads = ["model", "layers", "mean r (95 % interval)", *(["within class"] if within else [])]
+    heads += ["r / ceiling", "null mean (highest draw)"]
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for row in rows:
         cells = [row["model"], row["layer"], f"{row['r']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})"]
         if within:
@@ -213,22 +242,36 @@ def _number(value: float | None) -> str:
 
 
 def print_differences(folders: Mapping[str, Path], reference: str) -> list[dict[str, Any]]:
-    """Compare every run with a reference, paired over stimuli, and print the differences."""
-    rows = []
+    """Compare every run with a reference, paired over stimuli, print the differences and return them."""
     others = [label for label in folders if label != reference]
+    if reference not in folders or not others:
+        return []
     comparison = compare_runs(
-        [folders[reference], *(folders[label] for label in others)], reference=folders[reference]
+        [folders[label] for label in (reference, *others)], reference=folders[reference]
     )
-    table = comparison.rois
-    print(f"\nDifference of mean r from {reference} (95 % interval, q over models)\n")
-    print(table.to_markdown() if hasattr(table, "to_markdown") else table)
-    rows.append({"reference": reference})
+    labels = dict(zip(comparison.runs, (reference, *others), strict=True))
+    table = comparison.table[comparison.table["roi"] == "all"]
+    print(f"\nDifference of mean r, each less {reference}\n")
+    print("| model | difference (95 % interval) | q |\n|---|---|---|")
+    rows = []
+    for row in table.to_dict("records"):
+        # Each pair is (reference, run) or (run, reference): written as run less reference.
+        first = labels[row["run_a"]]
+        sign, label = (1, first) if first != reference else (-1, labels[row["run_b"]])
+        low, high = sorted((sign * row["lower"], sign * row["upper"]))
+        difference = sign * row["difference"]
+        print(f"| {label} | {difference:+.3f} ({low:+.3f} to {high:+.3f}) | {row['q_value']:.3f} |")
+        rows.append(
+            {"model": label, "difference": difference, "lower": low, "upper": high, "q": row["q_value"]}
+        )
     return rows
 
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dataset", choices=tuple(MODELS))
     parser.add_argument("--subject", action="append", help="sessions of v4-natural; all four when left out")
     parser.add_argument("--out", type=Path, default=Path("runs") / "benchmark-encoders")
@@ -242,7 +285,11 @@ def main() -> None:
         models = {label: config for label, config in models.items() if arguments.only in label}
         rows, folders = run_all(models, arguments.out / arguments.dataset / subject, arguments.progress)
         print_table(f"{arguments.dataset}, {subject}", rows)
-        written[subject] = {"rows": rows, "folders": {k: str(v) for k, v in folders.items()}}
+        differences = []
+        for reference in REFERENCES[arguments.dataset]:
+            own = {k: v for k, v in folders.items() if k.split(",")[0] == reference.split(",")[0]}
+            differences += print_differences(own, reference)
+        written[subject] = {"rows": rows, "differences": differences}
     write_json(RESULTS_FOLDER / f"encoders-{arguments.dataset}.json", written)
 
 
