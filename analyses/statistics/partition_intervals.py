@@ -16,11 +16,12 @@ from analyses.statistics.nulls import check_finite
 from analyses.statistics.partition_table import OnDraws, Settings, VariancePartition, part_name, tabulate
 from analyses.statistics.variance_partition import (
     Part,
+    check_bands,
     commonality,
+    complete_bands,
     inclusion_exclusion,
     order_subsets,
     product_measure,
-    summed_bands,
     total_squares,
 )
 
@@ -77,14 +78,15 @@ def partition_by_product(
     names = tuple(band_predictions)
     _check_shapes(Y, band_predictions)
     stacked = np.stack([np.asarray(values, dtype=np.float64) for values in band_predictions.values()])
-    y, bands = summed_bands(Y, stacked, intercept)
-    shares = product_measure(y, bands)
+    y, own, added = check_bands(Y, stacked, intercept)
+    shares = product_measure(y, own, added)
+    _, bands, weights = complete_bands(y, own, added)
     # About fixed means, so that sums of squares keep their digits and leaving a band out keeps its mean.
     squares, n = total_squares(y), len(names)
     miss = (bands.sum(axis=0) - y).mean(axis=0)
-    y, bands = y - y.mean(axis=0), bands - bands.mean(axis=1, keepdims=True)
+    y, own, bands = y - y.mean(axis=0), *(a - a.mean(axis=1, keepdims=True) for a in (own, bands))
     total = bands.sum(axis=0)
-    left_out = [2 * q * (y - total - miss) + q * q for q in bands]
+    left_out = [2 * p * (y - total - miss) + p * p for p in own]
     sizes, sums = sum_by_unit(
         _check_units(units, y), y, y * y, *bands, *(q * (2 * y - total) for q in bands), *left_out
     )
@@ -104,7 +106,7 @@ def partition_by_product(
             y_mean, q_mean, p_mean = (counts @ a[:, columns] / drawn for a in (y_sum, q_sum[band], total_sum))
             missed = p_mean - y_mean + miss[columns]
             inner = counts @ cross[band][:, columns] - drawn * q_mean * (2 * y_mean - p_mean)
-            return (inner - drawn * missed**2 / n) / spread(counts, columns)
+            return (inner - drawn * missed**2 * weights[band, columns]) / spread(counts, columns)
 
         return on_draws
 
@@ -112,7 +114,10 @@ def partition_by_product(
         return lambda counts, columns: counts @ losses[band][:, columns] / spread(counts, columns)
 
     terms = [
-        cross[b] + miss / n * (2 * y_sum - total_sum) - miss * q_sum[b] - sizes[:, None] * miss**2 / n
+        cross[b]
+        + weights[b] * miss * (2 * y_sum - total_sum)
+        - miss * q_sum[b]
+        - sizes[:, None] * weights[b] * miss**2
         for b in range(n)
     ]
     return tabulate(

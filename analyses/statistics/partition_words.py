@@ -118,8 +118,12 @@ def _rows(table: pd.DataFrame, roi: str) -> dict[str, Row]:
 
 
 def _interval(row: Row) -> str:
-    numbers = (f"{row[name]:.3f}".replace("-", "−") for name in ("estimate", "lower", "upper"))
-    return "{} [{}, {}]".format(*numbers)
+    return "{} [{}, {}]".format(*(_number(row[name]) for name in ("estimate", "lower", "upper")))
+
+
+def _number(value: float) -> str:
+    """Write three decimals, or two digits where these would be lost."""
+    return (f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.2g}").replace("-", "−")
 
 
 def _list(names: Part) -> str:

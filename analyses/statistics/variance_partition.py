@@ -54,20 +54,15 @@ def product_measure(Y: ArrayLike, band_predictions: ArrayLike, intercept: ArrayL
     With ``y`` the responses about their mean, ``q_b`` the band's and ``p`` the whole prediction about theirs, the
     share is ``sum(q_b (2 y - p)) / sum(y^2)``. In the training set of an unpenalised fit, where ``sum(q_b (y - p))``
     is zero, it is Pratt's product of standardised weight and correlation. What the mean of the prediction misses, and
-    an intercept that varies over samples, belong to no band and are divided equally.
+    an intercept that varies over samples, belong to no band. So that the shares sum to R2 they are divided in
+    proportion to the variance of the bands' predictions: a band that predicts nothing gets exactly nothing.
 
     References
     ----------
     Hoffman 1960, Psychological Bulletin 57, 116-131; Pratt 1987, Proc. 2nd Int. Conf. in Statistics, 245-260;
     Dupré la Tour, Eickenberg, Nunez-Elizalde & Gallant 2022, NeuroImage 264, 119728 (held-out).
     """
-    y, bands = summed_bands(Y, band_predictions, intercept)
-    total = bands.sum(axis=0)
-    residual_twice = 2 * y - total
-    miss = total.mean(axis=0) - y.mean(axis=0)
-    centred = bands - bands.mean(axis=1, keepdims=True)
-    cross = np.einsum("bnv,nv->bv", centred, residual_twice)
-    return (cross - len(y) * miss**2 / len(bands)) / total_squares(y)
+    return _shares(*complete_bands(*check_bands(Y, band_predictions, intercept)))
 
 
 def product_measure_null(
@@ -94,9 +89,9 @@ def product_measure_null(
     ValueError
         As in `product_measure`; permutations do not fit the rows.
     """
-    y, bands = summed_bands(Y, band_predictions, intercept)
+    y, bands, weights = complete_bands(*check_bands(Y, band_predictions, intercept))
     rows = check_permutations(permutations, len(y))
-    return np.stack([product_measure(y, bands[:, order]) for order in rows])
+    return np.stack([_shares(y, bands[:, order], weights) for order in rows])
 
 
 def commonality(r2_of: Mapping[Part, ArrayLike]) -> dict[Part, FloatArray]:
@@ -202,10 +197,37 @@ def check_spaces(names: Iterable[str]) -> Part:
     return spaces
 
 
-def summed_bands(
+def _shares(y: FloatArray, bands: FloatArray, weights: FloatArray) -> FloatArray:
+    """Divide R2 over `bands` that sum to the whole prediction; `weights` divide what its mean misses."""
+    total = bands.sum(axis=0)
+    miss = total.mean(axis=0) - y.mean(axis=0)
+    centred = bands - bands.mean(axis=1, keepdims=True)
+    cross = np.einsum("bnv,nv->bv", centred, 2 * y - total)
+    return (cross - len(y) * miss**2 * weights) / total_squares(y)
+
+
+def complete_bands(
+    y: FloatArray, bands: FloatArray, intercept: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Divide the intercept over the bands, so that they sum to the whole prediction.
+
+    Returns
+    -------
+    y, bands : arrays
+    weights : (n_bands, n_voxels) array
+        By which it was divided: the bands' shares in the summed variance of their predictions; equal where none varies.
+    """
+    variances = bands.var(axis=1)
+    summed = variances.sum(axis=0)
+    varies = summed > 0
+    weights = np.where(varies, variances / np.where(varies, summed, 1), 1 / len(bands))
+    return y, bands + weights[:, None] * intercept, weights
+
+
+def check_bands(
     Y: ArrayLike, band_predictions: ArrayLike, intercept: ArrayLike = 0.0
-) -> tuple[FloatArray, FloatArray]:
-    """Return the responses, and the bands' predictions with the intercept divided equally, so that they sum to it all.
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return responses, bands and the intercept of every sample and voxel in float64, or say what is wrong.
 
     Raises
     ------
@@ -234,7 +256,7 @@ def summed_bands(
         ) from None
     if not np.isfinite(added).all():
         raise ValueError("intercept is NaN or infinite; leave out samples that no fold tests")
-    return y, bands + added / len(bands)
+    return y, bands, added
 
 
 def total_squares(y: FloatArray) -> FloatArray:

@@ -114,6 +114,10 @@ def test_shares_sum_to_r2_and_follow_their_bands(n_bands, seed, mean):
     )
     order = rng.permutation(n_bands)
     np.testing.assert_allclose(product_measure(Y, bands[order], intercept), shares[order], atol=1e-9)
+    idle = product_measure(Y, np.concatenate([bands, np.full((1, 20, 3), 0.7)]), intercept - 0.7)
+    np.testing.assert_allclose(
+        idle, np.vstack([shares, np.zeros(3)]), atol=1e-9
+    )  # who predicts nothing gets nothing
     moved = bands + rng.standard_normal((n_bands, 1, 3))  # what a band predicts on average is not its own
     offset = intercept + (bands - moved).sum(axis=0).mean(axis=0)
     np.testing.assert_allclose(product_measure(Y, moved, offset), shares, atol=1e-7)
@@ -196,18 +200,19 @@ def test_draws_of_the_product_measure_are_the_definition():
         np.repeat(np.arange(8), counts)
         for counts in np.random.default_rng(6).multinomial(8, np.full(8, 1 / 8), size=40)
     ]
-    # A varying intercept is divided equally before units are drawn, so that the shares stay those of the same bands.
-    whole = bands + intercept / 3
+    # A varying intercept is divided before units are drawn, so that the shares stay those of the same bands.
+    variances = bands.var(axis=1)
+    whole = bands + (variances / variances.sum(axis=0))[:, None] * intercept
 
     def shares(rows):
-        return oracle.product_shares(Y[rows], whole[:, rows]).mean(axis=1)
+        return oracle.product_shares(Y[rows], whole[:, rows], 0.0, variances).mean(axis=1)
 
     np.testing.assert_allclose(found.table.loc["all"].iloc[:3]["estimate"], shares(np.arange(60)), atol=1e-10)
     ends = np.quantile(oracle.on_draws(units, drawn, shares), [0.025, 0.975], axis=0)
     np.testing.assert_allclose(found.table.loc["all"].iloc[:3][["lower", "upper"]].T, ends, atol=1e-9)
     total = found.table.loc[("all", "total")]
     assert total["estimate"] == pytest.approx(r2_score(Y, intercept + bands.sum(axis=0)).mean())
-    left_out = whole.sum(axis=0) - (whole[1] - whole[1].mean(axis=0))
+    left_out = whole.sum(axis=0) - (bands[1] - bands[1].mean(axis=0))
     lost = (r2_score(Y, whole.sum(axis=0)) - r2_score(Y, left_out)).mean()
     assert found.evidence.loc[("all", "B"), "estimate"] == pytest.approx(lost)
     # Contributions of units sum to the share: flipping none of them is the observed one.

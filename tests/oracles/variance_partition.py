@@ -10,9 +10,10 @@ def r2(y, p):
     return 1 - np.sum((y - p) ** 2) / np.sum((y - y.mean()) ** 2)
 
 
-def product_shares(Y, bands, intercept=0.0):
-    """Share of each band, a sample at a time; what is no band's is divided equally."""
+def product_shares(Y, bands, intercept=0.0, variances=None):
+    """Share of each band, a sample at a time; what is no band's is divided by the variance of their predictions."""
     n_bands, n_samples, n_voxels = bands.shape
+    variances = bands.var(axis=1) if variances is None else variances
     rest = np.broadcast_to(intercept, Y.shape)
     shares = np.zeros((n_bands, n_voxels))
     for v in range(n_voxels):
@@ -21,8 +22,9 @@ def product_shares(Y, bands, intercept=0.0):
         own = [band - band.mean() for band in bands[:, :, v]]
         nobody = whole - sum(own)
         for b in range(n_bands):
+            weight = variances[b, v] / variances[:, v].sum()
             for i in range(n_samples):
-                shares[b, v] += (own[b][i] + nobody[i] / n_bands) * (2 * y[i] - whole[i]) / np.sum(y**2)
+                shares[b, v] += (own[b][i] + nobody[i] * weight) * (2 * y[i] - whole[i]) / np.sum(y**2)
     return shares
 
 
