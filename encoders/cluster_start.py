@@ -11,7 +11,12 @@ from typing import Any
 
 from stimuli.files import unknown_name_message
 
+# Dask has workers give back every freed page at once, which makes linear algebra half as slow again. These are the
+# thresholds that malloc reaches by itself in a process where nothing is set.
+_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**26, "MALLOC_MMAP_THRESHOLD_": 2**25}
+
 _SETTINGS: dict[str, Any] = {
+    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in _MALLOC.items()},
     # A busy machine takes longer than dask's 15 s to restart a worker.
     "distributed.deploy.lost-worker-timeout": "1 hour",
     # Every death is told to the driver, which counts them and hands the piece out again.
@@ -204,7 +209,10 @@ def start_slurm(
                     *([f"--gres=gpu:{options.gpus}"] if options.gpus else []),
                     *options.directives,
                 ],
-                job_script_prologue=list(options.prologue),
+                job_script_prologue=[
+                    *(f"export {name}={value}" for name, value in _MALLOC.items()),
+                    *options.prologue,
+                ],
                 interface=options.interface,
                 log_directory=options.log_folder,
                 security=tls.security() if tls else None,

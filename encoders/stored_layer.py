@@ -216,7 +216,8 @@ class StoredLayer:
             if name.startswith(f"{folder.name}/")
         }
         try:
-            array = zarr.open_array(store=_CheckedStore(folder, self.store, of_array), mode="r")
+            # Absolute: the array may be read in another folder, or on a worker that stands in one.
+            array = zarr.open_array(store=_CheckedStore(folder.absolute(), self.store, of_array), mode="r")
         except (zarr.errors.ArrayNotFoundError, zarr.errors.MetadataError, ValueError, KeyError) as error:
             raise CorruptFeaturesError(
                 folder / ".zarray", "is missing or not readable", self.store
