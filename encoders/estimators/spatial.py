@@ -37,6 +37,10 @@ class SpatialFeatureEncoder(TrainedEncoder):
         One a query.
     overlap : {"sum", "mean"}
         What a voxel in several masks predicts: the sum of what it reads through their maps, or the mean.
+    map_lr_factor : float
+        How many times the learning rate of feature vectors that of the maps is. AdamW moves every number by about the
+        learning rate a step, and the logit of one place among many has farthest to go: with few hundred images maps
+        otherwise stay even.
     training : Training, optional
         Settings of training.
 
@@ -65,11 +69,13 @@ class SpatialFeatureEncoder(TrainedEncoder):
         queries: Any = "voxel",
         query_names: Sequence[str] | None = None,
         overlap: Overlap = "sum",
+        map_lr_factor: float = 1.0,
         training: Training | None = None,
     ) -> None:
         self.queries = queries
         self.query_names = query_names
         self.overlap = overlap
+        self.map_lr_factor = map_lr_factor
         self.training = training
 
     def make_module(
@@ -85,12 +91,17 @@ class SpatialFeatureEncoder(TrainedEncoder):
         Raises
         ------
         ValueError
-            For queries that do not fit the voxels, names that do not fit the queries, or an unknown `overlap`.
+            For queries that do not fit the voxels, names that do not fit the queries, an unknown `overlap`, or a
+            factor that is not positive.
         """
+        if not (np.isfinite(self.map_lr_factor) and self.map_lr_factor > 0):
+            raise ValueError(f"map_lr_factor is {self.map_lr_factor!r}; it must be a positive number, as 1 or 30")
         masks = query_masks(self.queries, n_outputs)
         check_query_names(self.query_names, n_outputs if masks is None else len(masks))
         check_choice("overlap", self.overlap, get_args(Overlap))
-        return SpatialNetwork(n_tokens, n_channels, masks, n_outputs, self.overlap, generator)
+        return SpatialNetwork(
+            n_tokens, n_channels, masks, n_outputs, self.overlap, generator, self.map_lr_factor
+        )
 
     def spatial_maps(self, queries: Any = None) -> NDArray[np.float32]:
         """Return the maps (n_queries, n_tokens), averaged over members; each sums to 1.

@@ -29,11 +29,15 @@ class SpatialNetwork(nn.Module):
         As in `RoutedReadout`.
     generator : torch.Generator
         Draws the first feature vectors; maps start even.
+    map_lr_factor : float
+        How many times faster than feature vectors the logits learn.
 
     Attributes
     ----------
     logits : Parameter (n_queries, n_tokens)
         Softmax over tokens gives the maps.
+    lr_factors : dict of str to float
+        For the engine.
     """
 
     def __init__(
@@ -44,8 +48,10 @@ class SpatialNetwork(nn.Module):
         n_voxels: int,
         overlap: Overlap,
         generator: Generator,
+        map_lr_factor: float = 1.0,
     ) -> None:
         super().__init__()
+        self.lr_factors = {"logits": float(map_lr_factor)}
         n_queries = n_voxels if masks is None else len(masks)  # type: ignore[arg-type]
         self.logits = nn.Parameter(torch.zeros(n_queries, n_tokens))
         self.readout: RoutedReadout | VoxelReadout

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,13 +116,13 @@ def train(
     key = ""
     if checkpoint is not None:
         parts = [checkpoint_key, tokens.content_hash, targets.content_hash, hash_array(chosen), loss]
-        parts += [hash_array(held_out), repr(training), _module_hash(module)]
+        parts += [hash_array(held_out), repr(training), _module_hash(module), repr(_lr_factors(module))]
         key = f"{checkpoint_key}/{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
     module.to(device)
     generator = make_generator(training.seed, _DROPOUT, device=device)
     set_generator(module, generator)
     optimizer = torch.optim.AdamW(
-        module.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
+        parameter_groups(module, training), lr=training.lr, weight_decay=training.weight_decay, fused=True
     )
     saved = None if checkpoint is None else checkpoint.load(key)
     state = Progress() if saved is None else unpack(saved, module, optimizer, generator)
@@ -196,7 +197,7 @@ class _Run:
             if training.clip_norm is not None:
                 nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm)
             for group in self.optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["lr_factor"]
             self.optimizer.step()
         mean_loss = float(total) / len(self.train_rows)
         if not np.isfinite(mean_loss):
@@ -231,6 +232,27 @@ class _Run:
                 "(b, n_outputs)"
             )
         return functional.mse_loss(outputs, wanted)
+
+
+def parameter_groups(module: nn.Module, training: Training) -> list[dict[str, Any]]:
+    """Divide parameters by how fast they are to learn, for AdamW.
+
+    AdamW moves every number by about the learning rate a step, whatever the size of its gradient. Numbers that must
+    travel far, as the logits of a softmax, ask for more: a module's `lr_factors` names such parameters. Their decay
+    a step stays that of the others.
+    """
+    factors = _lr_factors(module)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        groups.setdefault(factors.get(name, 1.0), []).append(parameter)
+    return [
+        {"params": parameters, "lr_factor": factor, "weight_decay": training.weight_decay / factor}
+        for factor, parameters in groups.items()
+    ]
+
+
+def _lr_factors(module: nn.Module) -> dict[str, float]:
+    return dict(getattr(module, "lr_factors", {}))
 
 
 def _module_hash(module: nn.Module) -> str:

@@ -23,6 +23,26 @@ def test_a_fixed_receptive_field_is_found(queries):
     assert maps.max(1).min() > 0.5
 
 
+def test_maps_learn_faster_where_few_images_leave_few_steps():
+    tokens, Y, place = simulate_routing("fixed")
+    X = as_token_source(tokens, GRID)
+    short = Training(lr=0.003, n_epochs=30, patience_epochs=None)
+    slow, fast = (
+        SpatialFeatureEncoder("all", map_lr_factor=f, training=short).fit(X[:300], Y[:300]) for f in (1, 10)
+    )
+    assert slow.spatial_maps().max() < 0.2
+    assert fast.spatial_maps().max() > 0.5
+    assert (fast.spatial_maps().argmax(1) == place[0]).all()
+    assert fast.correlation(X[1000:], Y[1000:]).mean() > slow.correlation(X[1000:], Y[1000:]).mean() + 0.1
+
+
+@pytest.mark.parametrize("factor", [0, -1.0, np.nan])
+def test_maps_need_a_positive_rate(factor):
+    encoder = SpatialFeatureEncoder("all", map_lr_factor=factor)
+    with pytest.raises(ValueError, match="map_lr_factor is"):
+        encoder.fit(np.zeros((20, 4, 3), np.float32), np.arange(20.0))
+
+
 def test_a_code_of_the_whole_image_is_read_by_an_even_map_and_by_attention_alike():
     tokens, Y, _ = simulate_routing("global")
     X = as_token_source(tokens, GRID)

@@ -30,6 +30,10 @@ def run(X, Y, training, *, module=None, **options):
     return train(module, as_token_source(X), Y, TRAIN, HELD_OUT, training, **options)
 
 
+def module_state(module):
+    return {name: value.detach().numpy() for name, value in module.named_parameters()}
+
+
 def assert_same_bits(one, other):
     assert set(one.state) == set(other.state)
     for name, value in one.state.items():
@@ -110,6 +114,25 @@ def test_training_stops_after_the_patience_and_keeps_the_best_epoch():
     # the weights are those of the best epoch, not of the last
     short = run(X, Y, Training(lr=0.05, n_epochs=hasty.best_epoch + 1, patience_epochs=None))
     np.testing.assert_array_equal(hasty.state["weight"], short.state["weight"])
+
+
+def test_parameters_that_ask_for_it_learn_faster_and_decay_as_the_others():
+    X, Y, _ = linear_data()
+    once = Training(lr=1e-3, weight_decay=0.0, batch_size=200, n_epochs=1, patience_epochs=None)
+    moved = {}
+    for decay, factor in ((0.0, 1.0), (0.0, 7.0), (3.0, 7.0)):
+        module = network()
+        module.lr_factors = {"bias": factor}
+        before = {name: value.copy() for name, value in module_state(module).items()}
+        after = run(X, Y, replace(once, weight_decay=decay), module=module).state
+        shrunk = {name: value * (1 - 1e-3 * decay) for name, value in before.items()}
+        moved[decay, factor] = {name: np.abs(after[name] - shrunk[name]) for name in before}
+    # The first step of Adam is the learning rate itself, whatever the gradient.
+    for factor in (1.0, 7.0):
+        np.testing.assert_allclose(moved[0.0, factor]["weight"], 1e-3, rtol=1e-2)
+        np.testing.assert_allclose(moved[0.0, factor]["bias"], factor * 1e-3, rtol=1e-2)
+    np.testing.assert_allclose(moved[3.0, 7.0]["weight"], 1e-3, rtol=1e-2)
+    np.testing.assert_allclose(moved[3.0, 7.0]["bias"], 7e-3, rtol=1e-2)
 
 
 def test_a_planted_readout_is_recovered():
