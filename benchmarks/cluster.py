@@ -7,7 +7,7 @@ Efficiency by the clock is time(1 worker) / (2 time(2 workers)); by the CPU it i
 time(one process) / (2 of the busier worker and the driver). Every result is compared with that of one process, to the
 bit. Then workers are killed at random moments, by SIGKILL, until there were ``--kills`` of them, and compared again.
 
-Extraction is a ResNet-50 without training at 224 px, in chunks of 32 images into a store; ridge has 20 penalties a
+Extraction is a ResNet-50 without training at 224 px, in chunks of 8 images into a store; ridge has 20 penalties a
 voxel, 5 inner and 3 outer folds. Prints Markdown and writes ``benchmarks/results/cluster.json``.
 """
 
@@ -52,7 +52,7 @@ def extraction_work(n_images: int, folder: Path) -> Work:
                 stimuli,
                 layers,
                 reduction="mean",
-                batch_size=32,
+                batch_size=8,
                 store=store,
                 progress=False,
                 cluster=cluster,

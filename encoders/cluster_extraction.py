@@ -13,6 +13,7 @@ from typing import Any
 from encoders.backbones.fingerprint import fingerprint_module
 from encoders.chunk_pass import Chunk, Extraction, progress_bar, run_chunks
 from encoders.cluster import Cluster
+from encoders.forward_pass import place_module
 from encoders.solvers.checks import check_device
 from encoders.stored_layer import StoredLayer
 
@@ -33,7 +34,6 @@ class ChunkWork:
         """Compute a chunk; write it for the layers named and return the mark of each, or return it for None."""
         index, names = item
         self._check_arrival()
-        check_device(self.extraction.settings.device)
         chunks = run_chunks(self.extraction, list(self.layers), self.chunk_rows, self.batch_rows, [index])
         with closing(chunks):
             chunk = next(chunks)
@@ -61,9 +61,12 @@ class ChunkWork:
 
     @cached_property
     def _fingerprint_here(self) -> str:
-        # Hashed anew, and once a process: the backbone brings the driver's hash of its tensors along.
-        backbone = self.extraction.backbone
-        return fingerprint_module(backbone.module, backbone.preprocess.describe())
+        """Place the network, which is this process's own, where all chunks need it, and hash it; once a process."""
+        backbone, device = self.extraction.backbone, check_device(self.extraction.settings.device)
+        # Hashed anew: the backbone brings the driver's hash of its tensors along.
+        fingerprint = fingerprint_module(backbone.module, backbone.preprocess.describe())
+        place_module(backbone.module, device, self.extraction.channels_last)
+        return fingerprint
 
 
 def extract_on_cluster(

@@ -154,11 +154,9 @@ def placed_module(module: nn.Module, device: torch.device, channels_last: bool) 
         raise ValueError(
             f"the network lies on several devices {sorted(map(str, devices))}; move it to one first"
         )
-    relaid = channels_last and all(tensor.is_contiguous() for tensor in tensors if tensor.ndim == 4)
+    relaid = channels_last and all(tensor.is_contiguous() for tensor in _tensors_of_maps(module))
     try:
-        module.to(device)
-        if relaid:
-            _relay(module, torch.channels_last)
+        place_module(module, device, relaid)
         yield module
     finally:
         if relaid:
@@ -167,11 +165,21 @@ def placed_module(module: nn.Module, device: torch.device, channels_last: bool) 
             module.to(original)
 
 
+def place_module(module: nn.Module, device: torch.device, channels_last: bool) -> None:
+    """Move a module to a device for good, and to a memory layout unless it has one of its own."""
+    module.to(device)
+    if channels_last and all(each.is_contiguous() for each in _tensors_of_maps(module)):
+        _relay(module, torch.channels_last)
+
+
+def _tensors_of_maps(module: nn.Module) -> list[Tensor]:
+    return [tensor for tensor in [*module.parameters(), *module.buffers()] if tensor.ndim == 4]
+
+
 def _relay(module: nn.Module, layout: torch.memory_format) -> None:
     # Not Module.to: it would also touch tensors of five axes, which have no such layout.
-    for tensor in [*module.parameters(), *module.buffers()]:
-        if tensor.ndim == 4:
-            tensor.data = tensor.data.contiguous(memory_format=layout)
+    for tensor in _tensors_of_maps(module):
+        tensor.data = tensor.data.contiguous(memory_format=layout)
 
 
 def is_convolutional(module: nn.Module) -> bool:
