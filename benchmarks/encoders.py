@@ -41,12 +41,12 @@ _COMMON: dict[str, Any] = {
 }
 #: Chosen by validation scores inside the training half of session 210325, SqueezeNet's features.11.
 TRAINING: dict[str, dict[str, Any]] = {
-    "spatial": {"lr": 1e-3, "weight_decay": 3.0} | _COMMON | {"n_epochs": 100},
+    "spatial": {"lr": 1e-3, "weight_decay": 10.0} | _COMMON | {"n_epochs": 100},
     "attention": {"lr": 1e-3, "weight_decay": 30.0} | _COMMON,
     "probe": {"lr": 3e-4, "weight_decay": 100.0} | _COMMON,
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    "spatial": {},
+    "spatial": {"map_lr_factor": 30.0},
     "attention": {"n_heads": 4, "dropout": 0.1},
     "probe": {"pooler": "ep", "n_queries": 8},
 }

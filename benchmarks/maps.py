@@ -73,7 +73,9 @@ def maps_of(kind: str, tokens: np.ndarray, Y: np.ndarray) -> np.ndarray:
     check_choice("kind", kind, ("spatial", "attention"))
     grid = tokens.shape[2:]
     if kind == "spatial":
-        spatial = SpatialFeatureEncoder("voxel", training=settings("spatial", 0)).fit(tokens, Y)
+        spatial = SpatialFeatureEncoder("voxel", training=settings("spatial", 0), **OPTIONS["spatial"]).fit(
+            tokens, Y
+        )
         maps = spatial.spatial_maps()
     else:
         attention = AttentionEncoder("voxel", training=settings("attention", 0), **OPTIONS["attention"])
@@ -135,7 +137,7 @@ def digits() -> None:
         counted = np.clip(ridge.cv_scores_.max(axis=0), 0, None)
         energy[name] = ((ridge.coef_**2) * counted).sum(axis=1).reshape(28, 28)
         for kind, encoder in {
-            "factorised": SpatialFeatureEncoder("all", training=settings("spatial", 0)),
+            "factorised": SpatialFeatureEncoder("all", training=settings("spatial", 0), **OPTIONS["spatial"]),
             "attention": AttentionEncoder("all", training=settings("attention", 0), **OPTIONS["attention"]),
         }.items():
             fitted = encoder.fit(tokens[rows], Y[rows])

@@ -14,6 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from analyses.report import style
 from analyses.report.reading import (
     SELECTED,
+    fitted_layers,
     kept,
     layer_names,
     mean_finite,
@@ -234,7 +235,7 @@ def selected_shares(results: xr.Dataset) -> tuple[list[str], list[str], np.ndarr
         If ``selected_layer`` is missing or an index has no layer.
     """
     require(results, "selected_layer")
-    names = [name for name in layer_names(results) if name != SELECTED]
+    names = fitted_layers(results)
     chosen = np.asarray(results["selected_layer"].transpose("fold", "neuroid").values, dtype=float)
     chosen = np.where(np.isfinite(chosen), chosen, -1).astype(int)
     if chosen.max(initial=-1) >= len(names):

@@ -7,10 +7,12 @@ import xarray as xr
 
 from analyses.experiments.config import TRAINED, EncodingConfig
 from analyses.report.reading import (
+    ENSEMBLE,
     SELECTED,
     ceiling_rule,
     ceiling_source,
     evaluation_unit,
+    fitted_layers,
     kept,
     layer_names,
     n_shared,
@@ -82,7 +84,7 @@ def _data(results: xr.Dataset, config: EncodingConfig) -> str:
 
 
 def _features(results: xr.Dataset, config: EncodingConfig) -> str:
-    layers = [name for name in layer_names(results) if name != SELECTED]
+    layers = fitted_layers(results)
     text = f"Features came from {_listed(layers)}"
     spaces_of: dict[str, list[str]] = {}
     for name, how in used_reductions(results, config).items():
@@ -143,6 +145,11 @@ def _fit(results: xr.Dataset, config: EncodingConfig) -> str:
             if results.attrs.get("kind") == "time_series"
             else f" In training and test alike {shown}: scores measure memory for these very stimuli, not prediction of"
             " new ones."
+        )
+    if ENSEMBLE in layer_names(results):
+        text += (
+            f" The layers were also averaged {one} by {one}, weighted by a softmax of 40 times their inner scores in "
+            "each training set."
         )
     if SELECTED in layer_names(results):
         text += f" A layer was also chosen per {one} inside each training set, by the best inner score."

@@ -13,6 +13,7 @@ from analyses.experiments.config import EncodingConfig
 #: Significance level of every statement in the report.
 ALPHA = 0.05
 SELECTED = "selected"
+ENSEMBLE = "ensemble"
 
 
 def require(results: xr.Dataset, *names: str) -> None:
@@ -24,6 +25,11 @@ def require(results: xr.Dataset, *names: str) -> None:
             f"{', '.join(sorted(map(str, results.variables)))}): open the file of a finished run that "
             "computed them."
         )
+
+
+def fitted_layers(results: xr.Dataset) -> list[str]:
+    """Name the layers that were fitted, without what was made of several of them."""
+    return [name for name in layer_names(results) if name not in (SELECTED, ENSEMBLE)]
 
 
 def layer_names(results: xr.Dataset) -> list[str]:

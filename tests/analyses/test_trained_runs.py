@@ -105,6 +105,9 @@ def test_layers_are_averaged_by_their_inner_scores(tmp_path: Path) -> None:
     r = results["r"].values[:, :6].mean(axis=1)
     assert r[-2] > min(r[:-2])
     assert np.isnan(results["alpha"].sel(layer="ensemble")).all()
+    page = (out / "report.html").read_text()
+    assert "softmax of 40 times their inner scores" in page
+    assert "and ensemble" not in page
 
 
 def test_all_layers_are_bands_of_one_model(tmp_path: Path) -> None:
