@@ -31,6 +31,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.ridge
 	$(BIN)/python -m benchmarks.banded
 	$(BIN)/python -m benchmarks.extraction
+	$(BIN)/python -m benchmarks.cluster
 
 # The built wheel, unpacked outside the checkout, runs the demo.
 wheel-demo: $(READY)

@@ -30,6 +30,7 @@ def test_rates_are_those_of_the_benchmarks() -> None:
     for (n, p, v, n_draws), seconds in plan.BANDED_SECONDS.items():
         assert f"| {n} x {p} x {v}, {n_draws} | cogmodels | {seconds:.2f} |" in measured
     assert f"| `extract_features`, `mean` | {plan.RESNET50_IMAGES_S} |" in measured
+    assert f"| float32 | disk | 320 | {plan.ATTENTION_IMAGES_S} |" in measured
 
 
 def test_bytes_by_hand() -> None:
