@@ -85,7 +85,7 @@ def _attention(config: EncodingConfig, dataset: Dataset, design: Design) -> Atte
     """Learned queries of ROIs, parcels or voxels attend over tokens."""
     own = _routed_choices(config, dataset, design)
     if config.encoder_preset is None:
-        own["training"] = training_settings(config, Training())
+        own["training"] = training_settings(config, None)
         return AttentionEncoder(**own, **_options(config, AttentionEncoder, own))
     published = AttentionEncoder.published(**own)
     return published.set_params(
@@ -96,7 +96,7 @@ def _attention(config: EncodingConfig, dataset: Dataset, design: Design) -> Atte
 
 def _spatial(config: EncodingConfig, dataset: Dataset, design: Design) -> SpatialFeatureEncoder:
     """A fixed map over positions times a feature vector, per ROI or voxel."""
-    own = _routed_choices(config, dataset, design) | {"training": training_settings(config, Training())}
+    own = _routed_choices(config, dataset, design) | {"training": training_settings(config, None)}
     return SpatialFeatureEncoder(**own, **_options(config, SpatialFeatureEncoder, own))
 
 
@@ -107,7 +107,7 @@ def _probe(config: EncodingConfig, dataset: Dataset, design: Design) -> ProbeEnc
             f"queries is {config.queries!r}, but the queries of a probe belong to no voxel; leave it out and set their"
             " number by encoder_options (n_queries)"
         )
-    own = {"training": training_settings(config, Training())}
+    own: dict[str, Any] = {"training": training_settings(config, None)}
     return ProbeEncoder(**own, **_options(config, ProbeEncoder, own))
 
 
@@ -116,7 +116,7 @@ def _routed_choices(config: EncodingConfig, dataset: Dataset, design: Design) ->
     return {"queries": queries, "query_names": None if names is None else tuple(names)}
 
 
-def training_settings(config: EncodingConfig, base: Training) -> Training:
+def training_settings(config: EncodingConfig, base: Training | None) -> Training:
     """Change settings by those of the run.
 
     Raises
@@ -128,7 +128,8 @@ def training_settings(config: EncodingConfig, base: Training) -> Training:
     for name in config.training:
         if name not in known:
             raise KeyError(unknown_name_message("training setting", name, known))
-    return replace(base, **config.training, seed=config.seed, device=config.device)
+    chosen: dict[str, Any] = dict(config.training)  # values are checked by Training itself
+    return replace(base or Training(), **chosen, seed=config.seed, device=config.device)
 
 
 def _options(config: EncodingConfig, cls: type, own: Mapping[str, Any]) -> dict[str, Any]:

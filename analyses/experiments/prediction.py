@@ -69,7 +69,8 @@ def predict_run(
     }
     if delays is None:
         values = np.full((len(stimuli), len(kept)), np.nan, dtype=np.float32)
-        values[:, kept] = encoder.predict(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+        joined = parts[0] if len(parts) == 1 else np.concatenate([np.asarray(part) for part in parts], axis=1)
+        values[:, kept] = encoder.predict(joined)
         return xr.DataArray(values, dims=("stimulus", "neuroid"), coords=coordinates, name="predicted")
     values = np.full((len(stimuli), len(delays), len(kept)), np.nan, dtype=np.float32)
     for number in range(len(delays)):

@@ -127,9 +127,12 @@ def _by_band(
         n_bootstrap=config.n_bootstrap,
         seed=config.seed,
     )
-    rows = [[partition.table.loc[(roi, band)] for roi in dataset.rois] for band in bands]
+    keys = [[(roi, band) for roi in dataset.rois] for band in bands]
     by_roi = {
-        name: (("band", "roi"), np.array([[float(row[column]) for row in of_band] for of_band in rows]))
+        name: (
+            ("band", "roi"),
+            np.array([partition.table[column].loc[of_band].to_numpy(dtype=float) for of_band in keys]),
+        )
         for name, column in (
             ("roi_band_r2", "estimate"),
             ("roi_band_r2_lower", "lower"),

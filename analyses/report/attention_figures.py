@@ -155,8 +155,9 @@ def _overlays(
         bar = figure.colorbar(ScalarMappable(norm, OVERLAY), cax=axes[row, -1])
         bar.set_ticks([0, most], labels=["0", f"{most:.3g}×"])
         bar.ax.tick_params(labelsize=7, length=2)
-        for tick, side in zip(bar.ax.get_yticklabels(), ("bottom", "top"), strict=True):
-            tick.set_verticalalignment(side)  # within the panel, so that rows can stand close
+        low, high = bar.ax.get_yticklabels()
+        low.set_verticalalignment("bottom")  # within the panel, so that rows can stand close
+        high.set_verticalalignment("top")
         bar.outline.set_visible(False)
     return figure
 

@@ -95,7 +95,9 @@ class SpatialFeatureEncoder(TrainedEncoder):
             factor that is not positive.
         """
         if not (np.isfinite(self.map_lr_factor) and self.map_lr_factor > 0):
-            raise ValueError(f"map_lr_factor is {self.map_lr_factor!r}; it must be a positive number, as 1 or 30")
+            raise ValueError(
+                f"map_lr_factor is {self.map_lr_factor!r}; it must be a positive number, as 1 or 30"
+            )
         masks = query_masks(self.queries, n_outputs)
         check_query_names(self.query_names, n_outputs if masks is None else len(masks))
         check_choice("overlap", self.overlap, get_args(Overlap))

@@ -159,7 +159,9 @@ def solve_ridge_cv(
     scores = torch.zeros((fit.n_voxels, grid.size), dtype=fit.dtype, device=fit.device)
     null = torch.zeros(fit.n_voxels, dtype=fit.dtype, device=fit.device)
     layouts = arrange_folds(fit.n_samples, pairs)
-    fit.voxel_chunk = target_chunk or chunk_width(*fit.x.shape, fit.n_voxels, layouts, fit.dtype)
+    fit.voxel_chunk = target_chunk or chunk_width(
+        fit.n_samples, fit.x.shape[1], fit.n_voxels, layouts, fit.dtype
+    )
     # Blocks that hold every sample serve the refit too: each chunk of voxels is then read only once.
     refit_here = len(layouts) == 1 and layouts[0].complete
     for layout in layouts:
@@ -222,7 +224,9 @@ def solve_ridge(
         raise ValueError(f"alpha has {grid.size} values; give one, or one for each of {fit.n_voxels} voxels")
     form_name = choose_form(fit.n_samples, fit.x.shape[1], solver)
     layouts = [Layout([np.arange(fit.n_samples)], [], fit.n_samples)]
-    fit.voxel_chunk = target_chunk or chunk_width(*fit.x.shape, fit.n_voxels, layouts, fit.dtype)
+    fit.voxel_chunk = target_chunk or chunk_width(
+        fit.n_samples, fit.x.shape[1], fit.n_voxels, layouts, fit.dtype
+    )
     fit.refit_all(form_name, torch.from_numpy(grid).to(fit.device).expand(fit.n_voxels))
     return fit.solution(None, form_name)
 

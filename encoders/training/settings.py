@@ -123,14 +123,15 @@ class Training:
             return
         if not isinstance(value, Real) or isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}; it must be a number{_or_none(name)}")
-        above = value >= low if low_allowed else value > low
-        below = value <= high if high_allowed else value < high
-        if not (math.isfinite(value) and above and below):
+        number = float(value)
+        above = number >= low if low_allowed else number > low
+        below = number <= high if high_allowed else number < high
+        if not (math.isfinite(number) and above and below):
             limits = f"{'at least' if low_allowed else 'more than'} {low:g}"
             if high < math.inf:
                 limits += f" and {'at most' if high_allowed else 'less than'} {high:g}"
             raise ValueError(f"{name} is {value}; it must be finite, {limits}{_or_none(name)}")
-        object.__setattr__(self, name, float(value))
+        object.__setattr__(self, name, number)
 
 
 _OPTIONAL = ("clip_norm", "patience_epochs")
