@@ -172,7 +172,7 @@ def test_a_pattern_leaves_out_what_does_not_match(capsys: pytest.CaptureFixture[
     [
         (("backbones", "resnet1*"), "torchvision/resnet*"),
         (("datasets", "hax"), "no dataset matches 'hax'; there are "),
-        (("encoders", "lasso"), "there are ridge"),
+        (("encoders", "lasso"), "no encoder matches 'lasso'; there are "),
         (("presets", "x*"), "demo, digits69"),
     ],
 )
