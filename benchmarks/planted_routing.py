@@ -366,7 +366,7 @@ def main() -> None:
     if arguments.choose:
         print(choose().to_string(index=False))
         return
-    sizes, seeds = ((250, 1000), (0,)) if arguments.quick else (SIZES, SEEDS)
+    sizes, seeds = ((250, 1000), (0,)) if arguments.quick else (tuple(arguments.sizes or SIZES), SEEDS)
     rows = []
     for row in measure(get_args(RoutingKind), sizes, seeds, N_HELD_OUT):
         rows.append(row)
@@ -375,14 +375,17 @@ def main() -> None:
     compared = differences(table)
     held = {n: claims(table, compared, n) for n in sizes}
     print(to_markdown(table, compared, held))
-    if arguments.quick:
+    if arguments.quick or arguments.sizes:
         return
     draw(table)
-    plain = table.drop(columns="draws").replace({np.nan: None}).to_dict("records")
-    write_json(
-        RESULTS,
-        {"settings": settings(), "rows": plain, "differences": compared.to_dict("records"), "claims": held},
-    )
+    content = {"rows": _rows(table.drop(columns="draws")), "differences": _rows(compared), "claims": held}
+    write_json(RESULTS, {"settings": settings(), **content})
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows for a JSON file: numbers of five decimals, and nothing where nothing was measured."""
+    records = table.round(5).to_dict("records")
+    return [{str(key): value for key, value in row.items() if not pd.isna(value)} for row in records]
 
 
 if __name__ == "__main__":
