@@ -83,6 +83,8 @@ class StoredTokens:
         is_copy |= placed is not values
         if placed.ndim == 4:
             return placed.flatten(2).swapaxes(1, 2).contiguous(), is_copy or placed.shape[2:] != (1, 1)
+        if self.skip_tokens:
+            return placed[:, self.skip_tokens :].contiguous(), True
         return (placed[:, None] if placed.ndim == 2 else placed), is_copy
 
     def _take_resident(self, rows: NDArray[np.intp], neighbours: bool) -> Tensor:
