@@ -31,7 +31,7 @@ from stimuli import write_json
 RESULTS_FOLDER = Path(__file__).parent / "results"
 SESSIONS = ("210325", "201025", "210224", "190923")
 SQUEEZENET = ("features.6", "features.9", "features.11")
-N_REFITS, N_REFITS_TRAINED = 40, 9  # permutations that refit everything
+N_REFITS, N_REFITS_TRAINED = 20, 5  # permutations that refit everything
 LITE0 = ("blocks.2", "blocks.3", "blocks.4")
 _COMMON: dict[str, Any] = {
     "n_epochs": 60,

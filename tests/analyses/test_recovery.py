@@ -97,7 +97,9 @@ def test_planted_layer_wins_in_every_fold(planted: PlantedRun) -> None:
 
 
 def test_weights_are_recovered_within_5_percent(planted: PlantedRun) -> None:
-    assert read_metadata(planted.out / "encoder")["parts"][0]["label"] == f"net:{planted.subject.truth['layer']}"
+    assert (
+        read_metadata(planted.out / "encoder")["parts"][0]["label"] == f"net:{planted.subject.truth['layer']}"
+    )
     encoder = load_encoder(planted.out / "encoder")
     found, truth = encoder.coef_[:, CLEAR], planted.subject.truth["weights"][:, CLEAR]
     assert np.linalg.norm(found - truth) < 0.05 * np.linalg.norm(truth)
