@@ -10,9 +10,9 @@ The ideal observer is told where to look and has to learn its weights from the s
 distance from it is what not knowing where to look costs. The ceiling is what knowing the weights as well would give.
 
 Settings of training stand in `settings`, the same for every kind, size and seed. They were ranked on pictures of
-another seed by inner validation rows (`--choose`). What is tried at all was not blind: trial runs on seed 0 whose held-out r
-was seen suggested a wide model, more steps for small sets and a decay that falls with their size, and inner validation
-rows of the other seed then bore it out.
+another seed by inner validation rows (`--choose`). What is tried at all was not blind: trial runs on seed 0, whose
+held-out r was seen, suggested a wide model, more steps for small sets and a decay that falls with their size; inner
+validation rows of the other seed then bore it out. Seeds 1 and 2 were first seen in the run that is reported.
 """
 
 import argparse
