@@ -222,7 +222,7 @@ def test_slurm_without_its_parts_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 SBATCH = """#!/bin/sh
 cat "$1" > {folder}/job.sh
-sh "$1" > {folder}/job.log 2>&1 &
+sh {folder}/job.sh > {folder}/job.log 2>&1 &
 echo "Submitted batch job $!"
 """
 
