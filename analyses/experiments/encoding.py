@@ -46,6 +46,7 @@ from analyses.provenance import collect_provenance, write_provenance
 from encoders import Backbone
 from encoders.checkpoints import FolderCheckpoint
 from encoders.cluster import Cluster
+from encoders.solvers.checks import check_device
 from encoders.tokens import TokenSource
 from stimuli.files import hash_array
 
@@ -103,6 +104,8 @@ def run_encoding(
     design = make_design(dataset, config)
     null_kind(config)
     _check_choices(config, dataset)
+    if cluster is None:
+        check_device(config.device)  # workers have devices of their own, and look for them there
     encoder = make_encoder(config, dataset, design)
     opened = open_backbones(config, dataset.stimuli, backbones)
     # One stimulus goes first: what a layer cannot give shows before the folder is claimed.

@@ -15,7 +15,6 @@ from analyses.experiments.config import EncodingConfig
 from analyses.experiments.design import Design
 from analyses.experiments.queries import resolve_queries
 from encoders import AttentionEncoder, BandedRidgeEncoder, ProbeEncoder, RidgeEncoder, SpatialFeatureEncoder
-from encoders.solvers.checks import check_device
 from encoders.training.settings import Training
 from stimuli.files import unknown_name_message
 
@@ -29,11 +28,10 @@ def make_encoder(config: EncodingConfig, dataset: Dataset, design: Design) -> An
     Raises
     ------
     ValueError
-        When this machine has no such device, or the dataset lacks what the queries ask for.
+        When the dataset lacks what the queries ask for.
     KeyError
         For an unknown name among `encoder_options` or `training`; near matches are listed.
     """
-    check_device(config.device)
     return ENCODERS[config.encoder](config, dataset, design)
 
 
