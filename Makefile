@@ -30,6 +30,8 @@ bench: $(READY)
 	$(BIN)/pip install --quiet -e ".[bench]"
 	$(BIN)/python -m benchmarks.ridge
 	$(BIN)/python -m benchmarks.banded
+	$(BIN)/python -m benchmarks.attention
+	$(BIN)/python -m benchmarks.planted_routing
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.cluster
 
