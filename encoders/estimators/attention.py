@@ -263,14 +263,9 @@ class AttentionEncoder(TrainedEncoder):
         ValueError
             If it is unknown how tokens lie in the image; and as `attention`.
         """
-        check_is_fitted(self)
-        if self.grid_ is None:
-            raise ValueError(
-                "it is unknown how these tokens lie in the image: fit maps (n_samples, n_channels, n_rows, n_columns), "
-                "or as_token_source(X, grid=(n_rows, n_columns))"
-            )
+        grid = self.known_grid()  # refused before the work
         weights = self.attention(X, queries)
-        return weights.reshape(*weights.shape[:3], *self.grid_)
+        return weights.reshape(*weights.shape[:3], *grid)
 
     def _check_parameters(self, n_channels: int) -> None:
         check_choice("overlap", self.overlap, get_args(Overlap))

@@ -93,14 +93,9 @@ class _AttentiveProbe(TrainedEncoder):
         ValueError
             If it is unknown how tokens lie in the image.
         """
-        check_is_fitted(self)
-        if self.grid_ is None:
-            raise ValueError(
-                "it is unknown how these tokens lie in the image: fit maps (n_samples, n_channels, n_rows, n_columns), "
-                "or as_token_source(X, grid=(n_rows, n_columns)) without a CLS token"
-            )
+        grid = self.known_grid()  # refused before the work
         weights = self.attention(X)
-        return weights.reshape(*weights.shape[:3], *self.grid_)
+        return weights.reshape(*weights.shape[:3], *grid)
 
 
 @register_encoder

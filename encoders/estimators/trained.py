@@ -208,6 +208,24 @@ class TrainedEncoder(BaseEstimator, ABC):
         assert out is not None
         return out
 
+    def known_grid(self) -> tuple[int, int]:
+        """Return how the tokens given to `fit` lie in the image, (n_rows, n_columns).
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            If it is unknown.
+        """
+        check_is_fitted(self)
+        if self.grid_ is None:
+            raise ValueError(
+                "it is unknown how these tokens lie in the image: fit maps (n_samples, n_channels, n_rows, n_columns), "
+                "or as_token_source(X, grid=(n_rows, n_columns)) without a CLS token"
+            )
+        return self.grid_
+
     def _fit_members(
         self,
         X: Any,
