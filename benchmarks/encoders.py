@@ -4,8 +4,9 @@ Run ``python -m benchmarks.encoders v4-natural`` (or ``digits69``, ``haxby-slice
 Every model is a run of `analyses.experiments.run_encoding` in a folder under ``--out``, so that what is finished is not
 computed again. Needs COGMODELS_DATA. Prints Markdown and writes ``benchmarks/results/encoders-DATASET.json``.
 
-Settings of the trained encoders were chosen by validation scores inside the training half of V4 session 210325, once
-for all sessions, networks and data sets; no held-out score had a say.
+Settings of the trained encoders were chosen by validation scores inside the training half of V4 session 210325 on
+SqueezeNet's maps, once for all sessions, networks and data sets; no held-out score had a say. One query for
+all neurons is at least twice as wide as a map has channels, in heads of 16 dimensions, in both networks.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ SESSIONS = ("210325", "201025", "210224", "190923")
 SQUEEZENET = ("features.6", "features.9", "features.11")
 N_REFITS, N_REFITS_TRAINED = 20, 5  # permutations that refit everything
 LITE0 = ("blocks.2", "blocks.3", "blocks.4")
+WIDTHS = {"SqueezeNet": 1024, "EfficientNet-Lite0": 256}  # of one query: at least twice the channels of a map
 _COMMON: dict[str, Any] = {
     "n_epochs": 60,
     "patience_epochs": 10,
@@ -52,12 +54,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def trained(encoder: str, **choices: Any) -> dict[str, Any]:
+def trained(encoder: str, options: Mapping[str, Any] | None = None, **choices: Any) -> dict[str, Any]:
     """Return the choices of a run of a trained encoder; probes have no queries of voxels."""
     queries = {} if encoder == "probe" else {"queries": choices.pop("queries", "voxel")}
     choices.pop("queries", None)
-    settings = TRAINING[encoder] | choices.pop("training", {})
-    return {"encoder": encoder, "training": settings, "encoder_options": OPTIONS[encoder]} | queries | choices
+    given = {
+        "encoder": encoder,
+        "training": TRAINING[encoder],
+        "encoder_options": OPTIONS[encoder] | (options or {}),
+    }
+    return given | queries | choices
 
 
 def squeezenet_weights() -> str:
@@ -77,6 +83,7 @@ def v4_models(session: str) -> dict[str, EncodingConfig]:
         "EfficientNet-Lite0": {"backbone": "efficientnet_lite0", "layers": LITE0},
     }
     for network, given in networks.items():
+        wide = {"d_model": WIDTHS[network], "n_heads": WIDTHS[network] // 16}
 
         def run(reduction: str | None, given: dict[str, Any] = given, **choices: Any) -> EncodingConfig:
             space = FeatureSpace(**given, reduction=reduction, image_size_px="native")
@@ -98,7 +105,8 @@ def v4_models(session: str) -> dict[str, EncodingConfig]:
             f"{network}, ridge on whole maps": run("flatten"),
             f"{network}, banded ridge on grids": run("grid:4", encoder="banded"),
             f"{network}, factorised": run(None, **trained("spatial")),
-            f"{network}, attention": run(None, **trained("attention")),
+            f"{network}, attention, a query each": run(None, **trained("attention")),
+            f"{network}, attention, one query": run(None, **trained("attention", wide, queries="all")),
             f"{network}, efficient probing": run(None, **trained("probe")),
         }
     return models
