@@ -12,7 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from analyses.experiments.run_folder import write_netcdf
-from analyses.interpretation.attention import check_attention, dependence_from_entropies, entropy_bits
+from analyses.interpretation.attention import (
+    check_attention,
+    dependence_from_entropies,
+    entropy_bits,
+    split_from_moments,
+)
 from analyses.interpretation.encoder_attention import name_queries, read_attention
 from analyses.interpretation.queries import query_similarity
 from encoders.tokens import TokenSource, as_token_source
@@ -95,7 +100,7 @@ def summarize_attention(
             raise ValueError(f"query_names has {len(chosen_names)} names, too few for query {max(queries)}")
         chosen_names = chosen_names[queries]
     names = name_queries(encoder, queries, attention.shape[1], chosen_names)
-    mean, entropy = _stream(encoder, source, queries, attention.shape[1] * attention.shape[2])
+    mean, entropy, distance = _stream(encoder, source, queries, attention.shape[1] * attention.shape[2])
     similarity, similarity_of = _similarity(encoder, queries, mean)
     variables: dict[str, Any] = {
         "attention": (("stimulus", "query", "head", "token"), attention.astype(np.float32)),
@@ -109,6 +114,9 @@ def summarize_attention(
     }
     if source.grid is not None:
         variables["content_dependence"] = ("query", dependence_from_entropies(entropy_bits(mean), entropy))
+        if len(source) > 1:
+            split = split_from_moments(mean, distance, len(source))
+            variables["content_share"] = ("query", split.content_share)
         coordinates["row"] = ("token", np.repeat(np.arange(source.grid[0]), source.grid[1]))
         coordinates["column"] = ("token", np.tile(np.arange(source.grid[1]), source.grid[0]))
         if stimuli.has_images:
@@ -156,14 +164,16 @@ def _choose_stimuli(n: int, scores: ArrayLike | None, n_shown: int) -> NDArray[n
 
 def _stream(
     encoder: Any, source: TokenSource, queries: list[int] | None, n_maps: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean map (n_queries, n_tokens) and mean entropy (n_queries,), of maps averaged over heads."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean map (n_queries, n_tokens), mean entropy and squared distance from uniform (n_queries,), heads averaged."""
     total: Any = 0.0
     entropy: Any = 0.0
+    distance: Any = 0.0
     for rows in _batches(source, max(1, _BATCH_BYTES // (8 * n_maps * source.shape[1]))):
         maps = check_attention(read_attention(encoder, source[rows], queries)).mean(axis=2)
         total, entropy = total + maps.sum(axis=0), entropy + entropy_bits(maps).sum(axis=0)
-    return total / len(source), entropy / len(source)
+        distance = distance + ((maps - 1 / maps.shape[-1]) ** 2).sum(axis=(0, -1))
+    return total / len(source), entropy / len(source), distance / len(source)
 
 
 def _batches(source: TokenSource, n_rows: int) -> Iterator[NDArray[np.intp]]:

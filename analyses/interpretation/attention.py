@@ -233,14 +233,33 @@ def split_map_variance(attention: ArrayLike) -> VarianceSplit:
     Searle, Casella & McCulloch 1992, Variance Components, chapter 3.
     """
     maps = _several_images(attention)
-    n_samples, _, n_tokens = maps.shape
-    mean = maps.mean(axis=0)
+    n_tokens = maps.shape[-1]
     total = ((maps - 1 / n_tokens) ** 2).sum(axis=-1).mean(axis=0)
-    content = ((maps - mean) ** 2).sum(axis=(0, -1)) / (n_samples - 1)
-    fixed = ((mean - 1 / n_tokens) ** 2).sum(axis=-1) - content / n_samples
-    varies = total > 1e-20
-    share = np.divide(content, total, out=np.full_like(total, np.nan), where=varies)
-    return VarianceSplit(fixed, content, total, np.clip(share, 0, 1))
+    return split_from_moments(maps.mean(axis=0), total, len(maps))
+
+
+def split_from_moments(mean: ArrayLike, total: ArrayLike, n_samples: int) -> VarianceSplit:
+    """Return `split_map_variance` from what can be summed as maps stream by.
+
+    Parameters
+    ----------
+    mean : (n_queries, n_tokens) array
+        Mean map.
+    total : (n_queries,) array
+        Mean squared distance of maps from uniform.
+    n_samples : int
+        Images, at least 2.
+
+    Returns
+    -------
+    VarianceSplit
+    """
+    mean, total = np.asarray(mean, float), np.asarray(total, float)
+    of_mean = ((mean - 1 / mean.shape[-1]) ** 2).sum(axis=-1)
+    # Squared distance splits by the mean; n / (n - 1) undoes that the mean was taken of these images.
+    content = np.maximum(total - of_mean, 0.0) * n_samples / (n_samples - 1)
+    share = np.divide(content, total, out=np.full_like(total, np.nan), where=total > 1e-20)
+    return VarianceSplit(of_mean - content / n_samples, content, total, np.clip(share, 0, 1))
 
 
 def entropy_bits(maps: ArrayLike) -> FloatArray:

@@ -96,9 +96,10 @@ def _mean_caption(run: RunData) -> str:
     attention = _attention(run)
     return (
         f"Attention averaged over all {attention.attrs['n_stimuli']:,} stimuli and over heads, {_SCALE}: white is even,"
-        " red more, blue less. The cross is the centre of the image. Content is the share of the uncertainty about"
-        " the attended place that knowing the image removes: 0 for a map that is the same for all images, 1 where each"
-        f" image draws all attention to a place of its own.{_queries(attention, MAX_MEAN_MAPS)} {_made_by(attention)}"
+        " red more, blue less. The cross is the centre of the image. Content is the share of what sets maps apart from"
+        " even attention (squared distance) that follows the image: 0 % for a map that is the same for all images,"
+        " 100 % where the mean map is even and each image has its own. Bits say how much there is to share: maps near"
+        f" even have little.{_queries(attention, MAX_MEAN_MAPS)} {_made_by(attention)}"
     )
 
 

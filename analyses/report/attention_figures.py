@@ -240,15 +240,15 @@ def mean_attention_maps(attention: xr.Dataset, queries: Sequence[int] | None = N
     axes = figure.subplots(n_rows, n_columns, squeeze=False)
     norm = TwoSlopeNorm(0, -_OCTAVES, _OCTAVES)
     names, bits = query_labels(attention), attention["entropy_bits"].values
-    dependence = attention["content_dependence"].values if "content_dependence" in attention else None
+    unknown = np.full(len(maps), np.nan)
+    share = attention["content_share"].values if "content_share" in attention else unknown
     for ax, query in zip(axes.flat, shown, strict=False):
         octaves = np.log2(np.clip(maps[query], 2.0**-_OCTAVES, 2.0**_OCTAVES)).reshape(tokens.grid)
         ax.imshow(octaves, cmap=style.DIVERGING, norm=norm, interpolation="nearest")
         centre = ((tokens.grid[1] - 1) / 2, (tokens.grid[0] - 1) / 2)
         ax.plot(*centre, "+", color=style.INK, markersize=6, markeredgewidth=0.8)
-        text = f"{bits[query]:.1f} bits" + (
-            "" if dependence is None else f", content {dependence[query]:.2f}"
-        )
+        content = f", content {share[query]:.0%}" if np.isfinite(share[query]) else ""
+        text = f"{bits[query]:.1f} bits{content}"
         ax.set_title(style.shorten(names[query], int(16 * side_in)), fontsize=8, pad=13)
         ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=min(7.0, 5.4 * side_in + 1), va="bottom")
         _bare(ax)

@@ -45,7 +45,8 @@ def query_similarity_matrix(attention: xr.Dataset) -> Figure:
     similarity = np.asarray(attention["query_similarity"].values, dtype=float)
     order = query_order(similarity)
     names = [style.shorten(query_labels(attention)[i], 22) for i in order]
-    side_in = float(np.clip(0.17 * len(names), 2.2, 5.2))
+    # Few enough to have their numbers written out need room for them.
+    side_in = float(np.clip((0.32 if len(names) <= 12 else 0.17) * len(names), 2.2, 5.2))
     figure = style.new_figure(side_in + 0.9)
     figure.set_layout_engine("compressed")
     ax = figure.subplots()

@@ -18,6 +18,7 @@ from analyses.interpretation import (
     lesion_effect,
     pointing_game,
     query_similarity,
+    split_map_variance,
 )
 from encoders.backbones.image_preprocess import ImagePreprocess
 from encoders.estimators.attention import AttentionEncoder
@@ -45,6 +46,9 @@ def test_means_are_over_all_stimuli_in_any_batches(
         summary["entropy_bits"], attention_entropy_bits(attention).mean(axis=0), atol=1e-6
     )
     np.testing.assert_allclose(summary["content_dependence"], content_dependence(attention), atol=1e-6)
+    np.testing.assert_allclose(
+        summary["content_share"], split_map_variance(attention).content_share, atol=1e-6
+    )
     np.testing.assert_allclose(summary["query_similarity"], query_similarity(router.query_embeddings_))
     monkeypatch.setattr(attention_summary, "_BATCH_BYTES", 3 * 8 * 14 * 64)  # three stimuli at a time
     xr.testing.assert_allclose(planted_summary(), summary)
@@ -92,6 +96,7 @@ def test_words_come_from_the_tokenizer_and_padding_has_none() -> None:
         np.testing.assert_array_equal(texts["attention"].values[row][..., words == ""], 0)
     assert "image" not in texts
     assert "content_dependence" not in texts  # places of words mean nothing across texts
+    assert "content_share" not in texts
 
 
 def fitted(encoder: Any, n_images: int) -> tuple[Any, np.ndarray, StimulusSet, np.ndarray]:
@@ -144,6 +149,7 @@ def test_voxels_with_queries_of_their_own_are_chosen_by_inner_scores() -> None:
     assert summary["query"].values.tolist() == ["voxel 2", "voxel 5", "voxel 3"]
     np.testing.assert_allclose(summary["mean_attention"], encoder.spatial_maps([2, 5, 3]), atol=1e-6)
     np.testing.assert_allclose(summary["content_dependence"], 0, atol=1e-6)
+    np.testing.assert_allclose(summary["content_share"], 0, atol=1e-6)
     assert summary.attrs["query_similarity_of"] == "mean maps"
 
 
