@@ -2,7 +2,8 @@
 
 Run ``python -m benchmarks.encoders v4-natural`` (or ``digits69``, ``haxby-slice``; ``--subject`` for one session).
 Every model is a run of `analyses.experiments.run_encoding` in a folder under ``--out``, so that what is finished is not
-computed again. Needs COGMODELS_DATA. Prints Markdown and writes ``benchmarks/results/encoders-DATASET.json``.
+computed again. Needs COGMODELS_DATA. Prints Markdown; a whole data set also writes
+``benchmarks/results/encoders-DATASET.json`` and draws ``docs/figures/encoders-DATASET.png``.
 
 Settings of the trained encoders were chosen by validation scores inside the training half of V4 session 210325, for
 each network once, and hold for all sessions and data sets; no held-out score had a say.
@@ -19,16 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from analyses.experiments.compare_runs import compare_runs
 from analyses.experiments.config import EncodingConfig, FeatureSpace
 from analyses.experiments.encoding import run_encoding
 from analyses.experiments.run_folder import RESULTS, read_netcdf
+from analyses.report.encoder_figures import encoder_comparison
 from analyses.report.reading import headline_layer
 from stimuli import write_json
 
 RESULTS_FOLDER = Path(__file__).parent / "results"
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 SESSIONS = ("210325", "201025", "210224", "190923")
 SQUEEZENET = ("features.6", "features.9", "features.11")
 N_REFITS, N_REFITS_TRAINED = 20, 5  # permutations that refit everything
@@ -209,6 +213,7 @@ def summarize_run(label: str, results: xr.Dataset) -> list[dict[str, Any]]:
                 "normalized": float(np.nanmean(row["r_normalized"])) if reliable.any() else None,
                 "ceiling": float(np.nanmean(row["noise_ceiling_r"])) if reliable.any() else None,
                 "null_mean": float(row["null_mean_r"].mean()) if "null_mean_r" in row else None,
+                "null_95": float(row["null_mean_r"].quantile(0.95)) if "null_mean_r" in row else None,
                 "null_max": float(row["null_mean_r"].max()) if "null_mean_r" in row else None,
             }
         )
@@ -275,6 +280,24 @@ def print_differences(folders: Mapping[str, Path], reference: str) -> list[dict[
     return rows
 
 
+def draw(written: Mapping[str, Any], dataset: str) -> None:
+    """Draw every encoder beside ceiling and null, a panel a session and network; ensembles where there are some."""
+    rows = []
+    for subject, found in written.items():
+        last = {row["model"]: row for row in found["rows"]}  # the ensemble is a model's last row
+        for model, row in last.items():
+            network, encoder = model.split(", ", 1)
+            panel = f"{subject}, {network}" if dataset == "v4-natural" else dataset
+            label = encoder if dataset == "v4-natural" else model
+            names = {"null": row["null_95"], "ceiling": row["ceiling"]}
+            known = {name: np.nan if value is None else value for name, value in names.items()}
+            rows.append(
+                {"encoder": label, "dataset": panel, **known} | {k: row[k] for k in ("r", "lower", "upper")}
+            )
+    figure = encoder_comparison(pd.DataFrame(rows))
+    figure.savefig(FIGURES / f"encoders-{dataset}.png", dpi=150)
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(
@@ -298,7 +321,9 @@ def main() -> None:
             own = {k: v for k, v in folders.items() if k.split(",")[0] == reference.split(",")[0]}
             differences += print_differences(own, reference)
         written[subject] = {"rows": rows, "differences": differences}
-    write_json(RESULTS_FOLDER / f"encoders-{arguments.dataset}.json", written)
+    if not arguments.only and (arguments.dataset != "v4-natural" or tuple(subjects) == SESSIONS):
+        write_json(RESULTS_FOLDER / f"encoders-{arguments.dataset}.json", written)
+        draw(written, arguments.dataset)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def _comparison_panel(ax: Axes, rows: pd.DataFrame, places: dict[str, int]) -> N
                 [ceiling] * 2, [place - 0.5, place + 0.5], color=style.INK, linewidth=1.0, linestyle=_DASHES
             )
     if _has(rows, "null"):
-        ax.barh(at, rows["null"].clip(lower=0), height=0.62, color=style.SHADE, zorder=0)
+        # Below zero too: cross-validation can bias what predicts nothing, and not all encoders alike.
+        ax.vlines(rows["null"], at - 0.31, at + 0.31, color=style.MISSING, linewidth=3, zorder=1)
     if _has(rows, "lower", "upper"):
         ax.hlines(at, rows["lower"], rows["upper"], color=colours, linewidth=1.6)
     ax.scatter(rows["r"], at, color=colours, s=24, zorder=3)
@@ -111,9 +112,7 @@ def _comparison_legend(table: pd.DataFrame) -> list[Any]:
         Line2D([], [], color=style.VERMILLION, label="highest of its panel", **dot),
     ]
     if _has(table, "null"):
-        handles.append(
-            Line2D([], [], color=style.SHADE, linewidth=6, label="null, up to its 95th percentile")
-        )
+        handles.append(Line2D([], [], color=style.MISSING, linewidth=3, label="95th percentile of its null"))
     if _has(table, "ceiling"):
         handles.append(
             Line2D([], [], color=style.INK, linewidth=1.0, linestyle=_DASHES, label="noise ceiling")

@@ -258,6 +258,13 @@ def test_comparison_shows_each_score_in_its_panel_and_marks_the_highest() -> Non
         assert int(np.argmax(colours[:, 0])) == int(np.argmax(rows["r"]))
 
 
+def test_comparison_shows_a_null_below_zero_where_it_is() -> None:
+    figure = encoder_comparison(comparison_table().assign(null=-0.12))
+    ticks = figure.axes[0].collections[0].get_segments()
+    assert [segment[0][0] for segment in ticks] == [-0.12] * 3
+    assert figure.axes[0].get_xlim()[0] < -0.12
+
+
 def test_comparison_without_intervals_ceilings_or_nulls_claims_none() -> None:
     figure = encoder_comparison(comparison_table()[["encoder", "dataset", "r"]])
     words = " ".join(text.get_text() for text in figure.findobj(Text))
