@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import bootstrap
 
 from analyses.experiments.compare_runs import compare_runs
 from analyses.experiments.config import EncodingConfig, FeatureSpace
@@ -60,14 +61,20 @@ SETTINGS: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 
 
+def settings_of(network: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options and the training of an entry of `SETTINGS`."""
+    options, training = SETTINGS[network][name]
+    return options, _COMMON | training
+
+
 def trained(
     encoder: str, network: str = "SqueezeNet", settings: str | None = None, **choices: Any
 ) -> dict[str, Any]:
     """Return the choices of a run of a trained encoder; probes have no queries of voxels."""
-    options, training = SETTINGS[network][settings or encoder]
+    options, training = settings_of(network, settings or encoder)
     queries = {} if encoder == "probe" else {"queries": choices.pop("queries", "voxel")}
     choices.pop("queries", None)
-    given = {"encoder": encoder, "training": _COMMON | training, "encoder_options": options}
+    given = {"encoder": encoder, "training": training, "encoder_options": options}
     return given | queries | choices
 
 
@@ -76,10 +83,9 @@ def squeezenet_weights() -> str:
     return str(Path(os.environ["COGMODELS_DATA"]) / "weights" / "squeezenet1_0_imagenet.safetensors")
 
 
-def v4_models(session: str) -> dict[str, EncodingConfig]:
-    """Return the runs of one session by label: each model from each network, layers chosen or averaged inside."""
-    models = {}
-    networks = {
+def networks() -> dict[str, dict[str, Any]]:
+    """Return backbone, layers and weights of each network by its name in `SETTINGS`."""
+    return {
         "SqueezeNet": {
             "backbone": "torchvision/squeezenet1_0",
             "layers": SQUEEZENET,
@@ -87,7 +93,12 @@ def v4_models(session: str) -> dict[str, EncodingConfig]:
         },
         "EfficientNet-Lite0": {"backbone": "efficientnet_lite0", "layers": LITE0},
     }
-    for network, given in networks.items():
+
+
+def v4_models(session: str) -> dict[str, EncodingConfig]:
+    """Return the runs of one session by label: each model from each network, layers chosen or averaged inside."""
+    models = {}
+    for network, given in networks().items():
 
         def run(reduction: str | None, given: dict[str, Any] = given, **choices: Any) -> EncodingConfig:
             space = FeatureSpace(**given, reduction=reduction, image_size_px="native")
@@ -229,7 +240,7 @@ def run_all(
         folder = out / re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
         if not (folder / RESULTS).exists():
             run_encoding(config, folder, resume=(folder / "config.json").exists(), progress=progress)
-        rows += summarize_run(label, read_netcdf(folder / RESULTS))
+        rows += summarize_run(label, read_results(folder))
         folders[label] = folder
         print(json.dumps(rows[-1]), flush=True)
     return rows, folders
@@ -255,7 +266,10 @@ def _number(value: float | None) -> str:
 
 
 def print_differences(folders: Mapping[str, Path], reference: str) -> list[dict[str, Any]]:
-    """Compare every run with a reference, paired over stimuli, print the differences and return them."""
+    """Compare every run with a reference, paired, print the differences and return them.
+
+    One interval is for other stimuli (stimuli resampled), one for other neurons or voxels (those resampled).
+    """
     others = [label for label in folders if label != reference]
     if reference not in folders or not others:
         return []
@@ -265,7 +279,7 @@ def print_differences(folders: Mapping[str, Path], reference: str) -> list[dict[
     labels = dict(zip(comparison.runs, (reference, *others), strict=True))
     table = comparison.table[comparison.table["roi"] == "all"]
     print(f"\nDifference of mean r, each less {reference}\n")
-    print("| model | difference (95 % interval) | q |\n|---|---|---|")
+    print("| model | difference (95 % interval over stimuli) | over neurons | q |\n|---|---|---|---|")
     rows = []
     for row in table.to_dict("records"):
         # Each pair is (reference, run) or (run, reference): written as run less reference.
@@ -273,11 +287,29 @@ def print_differences(folders: Mapping[str, Path], reference: str) -> list[dict[
         sign, label = (1, first) if first != reference else (-1, labels[row["run_b"]])
         low, high = sorted((sign * row["lower"], sign * row["upper"]))
         difference = sign * row["difference"]
-        print(f"| {label} | {difference:+.3f} ({low:+.3f} to {high:+.3f}) | {row['q_value']:.3f} |")
-        rows.append(
-            {"model": label, "difference": difference, "lower": low, "upper": high, "q": row["q_value"]}
+        over_neurons = interval_over_neurons(folders[label], folders[reference])
+        print(
+            f"| {label} | {difference:+.3f} ({low:+.3f} to {high:+.3f}) |"
+            f" ({over_neurons[0]:+.3f} to {over_neurons[1]:+.3f}) | {row['q_value']:.3f} |"
         )
+        row = {"model": label, "difference": difference, "lower": low, "upper": high, "q": row["q_value"]}
+        rows.append(row | {"lower_neurons": over_neurons[0], "upper_neurons": over_neurons[1]})
     return rows
+
+
+def interval_over_neurons(run: Path, reference: Path) -> tuple[float, float]:
+    """Return the 95 % interval of the mean difference of r between two runs, neurons resampled in pairs."""
+    r = [results.sel(layer=headline_layer(results))["r"] for results in map(read_results, (run, reference))]
+    differences = (r[0] - r[1]).dropna("neuroid").to_numpy()
+    interval = bootstrap(
+        (differences,), np.mean, n_resamples=9999, rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def read_results(folder: Path) -> xr.Dataset:
+    """Return the results of a run."""
+    return read_netcdf(folder / RESULTS)
 
 
 def draw(written: Mapping[str, Any], dataset: str) -> None:
@@ -287,7 +319,9 @@ def draw(written: Mapping[str, Any], dataset: str) -> None:
         last = {row["model"]: row for row in found["rows"]}  # the ensemble is a model's last row
         for model, row in last.items():
             network, encoder = model.split(", ", 1)
-            panel = f"{subject}, {network}" if dataset == "v4-natural" else dataset
+            panel = (
+                f"{subject}, {network.removeprefix('EfficientNet-')}" if dataset == "v4-natural" else dataset
+            )
             label = encoder if dataset == "v4-natural" else model
             names = {"null": row["null_95"], "ceiling": row["ceiling"]}
             known = {name: np.nan if value is None else value for name, value in names.items()}

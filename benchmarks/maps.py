@@ -2,11 +2,11 @@
 
 Run ``python -m benchmarks.maps v4-natural`` or ``digits69``. Needs COGMODELS_DATA. Prints Markdown.
 
-V4: maps of each neuron from SqueezeNet's features.6 (13 x 13 places) and features.11 (6 x 6), fitted to two halves of
-the images (every other one). Agreement is the correlation of two maps of one neuron on a common grid; beside it stands
-that of maps of different neurons, which shows what all neurons of an array share. Centres of mass are compared over
-neurons. V1-V3: the map that all voxels share over SqueezeNet's features.2 is compared with the energy of the weights of
-a ridge on pixels.
+V4: maps of each neuron from an early and a late layer (SqueezeNet's features.6, 13 x 13 places, and features.11, 6 x 6;
+EfficientNet-Lite0's blocks.2, 14 x 14, and blocks.4, 7 x 7), fitted to two halves of the images (every other one).
+Agreement is the correlation of two maps of one neuron on a common grid; beside it stands that of maps of different
+neurons, which shows what all neurons of an array share. Centres of mass are compared over neurons. V1-V3: the map that
+all voxels share over SqueezeNet's features.2 is compared with the energy of the weights of a ridge on pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from analyses.datasets import load_dataset
 from analyses.interpretation import upsample_maps
-from benchmarks.encoders import OPTIONS, TRAINING, squeezenet_weights
+from benchmarks.encoders import SETTINGS, networks, settings_of, squeezenet_weights
 from encoders import (
     AttentionEncoder,
     RidgeEncoder,
@@ -34,9 +34,19 @@ from encoders.solvers.checks import check_choice
 COMMON = (26, 26)  # places of the common grid
 
 
-def settings(encoder: str, seed: int) -> Training:
-    """Return the settings of `benchmarks.encoders`."""
-    return Training(**TRAINING[encoder], seed=seed)
+def make_encoder(kind: str, queries: str, network: str) -> SpatialFeatureEncoder | AttentionEncoder:
+    """Return an encoder with the settings of `benchmarks.encoders`."""
+    check_choice("kind", kind, ("spatial", "attention"))
+    options, training = settings_of(network, "one query" if (kind, queries) == ("attention", "all") else kind)
+    encoder = SpatialFeatureEncoder if kind == "spatial" else AttentionEncoder
+    return encoder(queries, training=Training(**training), **options)
+
+
+def read_maps(encoder: SpatialFeatureEncoder | AttentionEncoder, tokens: np.ndarray) -> np.ndarray:
+    """Return the map of each query (n_queries, n_tokens) of a fitted encoder, the mean over images and heads."""
+    if isinstance(encoder, SpatialFeatureEncoder):
+        return encoder.spatial_maps()
+    return encoder.attention(tokens).mean(axis=(0, 2))
 
 
 def correlate_rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -68,27 +78,19 @@ def _centres(maps: np.ndarray) -> np.ndarray:
     )
 
 
-def maps_of(kind: str, tokens: np.ndarray, Y: np.ndarray) -> np.ndarray:
+def maps_of(kind: str, network: str, tokens: np.ndarray, Y: np.ndarray) -> np.ndarray:
     """Fit an encoder and return the map of each neuron on the common grid (n_neurons, row, column)."""
-    check_choice("kind", kind, ("spatial", "attention"))
-    grid = tokens.shape[2:]
-    if kind == "spatial":
-        spatial = SpatialFeatureEncoder("voxel", training=settings("spatial", 0), **OPTIONS["spatial"]).fit(
-            tokens, Y
-        )
-        maps = spatial.spatial_maps()
-    else:
-        attention = AttentionEncoder("voxel", training=settings("attention", 0), **OPTIONS["attention"])
-        maps = attention.fit(tokens, Y).attention(tokens).mean(axis=(0, 2))
-    return np.asarray(upsample_maps(maps.reshape(-1, *grid), COMMON, "bilinear"))
+    maps = read_maps(make_encoder(kind, "voxel", network).fit(tokens, Y), tokens)
+    return np.asarray(upsample_maps(maps.reshape(-1, *tokens.shape[2:]), COMMON, "bilinear"))
 
 
-def v4(session: str) -> None:
+def v4(session: str, network: str) -> None:
     """Print the agreement of maps of one session."""
     data = load_dataset("v4-natural", session)
-    backbone = load_backbone("torchvision/squeezenet1_0", weights=squeezenet_weights())
+    given = networks()[network]
+    backbone = load_backbone(given["backbone"], weights=given.get("weights", "cache"))
     backbone = replace(backbone, preprocess=replace(backbone.preprocess, resize=None, crop=None))
-    layers = ["features.6", "features.11"]
+    layers = [given["layers"][0], given["layers"][-1]]
     features = extract_features(backbone, data.stimuli, layers, reduction="none", progress=False)
     assert data.responses is not None
     order, Y = data.stimulus_index, np.asarray(data.responses.values, dtype=np.float32)
@@ -98,8 +100,8 @@ def v4(session: str) -> None:
         for layer in layers:
             tokens = np.asarray(features[layer][:])[order]
             for number, half in enumerate(halves):
-                maps[kind, layer, number] = maps_of(kind, tokens[half], Y[half])
-    print(f"\n{session}: {Y.shape[1]} neurons, {len(Y)} images\n")
+                maps[kind, layer, number] = maps_of(kind, network, tokens[half], Y[half])
+    print(f"\n{session}, {network}: {Y.shape[1]} neurons, {len(Y)} images\n")
     print(
         "| maps | compared with | same neuron | other neurons | identified (chance) | centres: row, column |"
     )
@@ -136,15 +138,9 @@ def digits() -> None:
         # Voxels without signal carry no weight: their inner score is not above zero.
         counted = np.clip(ridge.cv_scores_.max(axis=0), 0, None)
         energy[name] = ((ridge.coef_**2) * counted).sum(axis=1).reshape(28, 28)
-        for kind, encoder in {
-            "factorised": SpatialFeatureEncoder("all", training=settings("spatial", 0), **OPTIONS["spatial"]),
-            "attention": AttentionEncoder("all", training=settings("attention", 0), **OPTIONS["attention"]),
-        }.items():
-            fitted = encoder.fit(tokens[rows], Y[rows])
-            found = (
-                fitted.spatial_maps()
-                if kind == "factorised"
-                else fitted.attention(tokens[rows]).mean(axis=(0, 2))
+        for kind in ("spatial", "attention"):
+            found = read_maps(
+                make_encoder(kind, "all", "SqueezeNet").fit(tokens[rows], Y[rows]), tokens[rows]
             )
             shared[kind, name] = np.asarray(
                 upsample_maps(found.reshape(1, *tokens.shape[2:]), (28, 28), "bilinear")
@@ -159,7 +155,7 @@ def digits() -> None:
     print(
         f"| pixel ridge weights | - | {r(energy['all'], ink):.2f} | {r(energy['odd'], energy['even']):.2f} |"
     )
-    for kind in ("factorised", "attention"):
+    for kind in ("spatial", "attention"):
         found = shared[kind, "all"]
         halves = r(shared[kind, "odd"], shared[kind, "even"])
         print(f"| {kind} | {r(found, energy['all']):.2f} | {r(found, ink):.2f} | {halves:.2f} |")
@@ -172,11 +168,12 @@ def main() -> None:
     )
     parser.add_argument("dataset", choices=("v4-natural", "digits69"))
     parser.add_argument("--subject", default="201025", help="session of v4-natural")
+    parser.add_argument("--network", default="SqueezeNet", choices=tuple(SETTINGS))
     arguments = parser.parse_args()
     if arguments.dataset == "digits69":
         digits()
     else:
-        v4(arguments.subject)
+        v4(arguments.subject, arguments.network)
 
 
 if __name__ == "__main__":
