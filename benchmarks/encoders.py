@@ -155,6 +155,7 @@ def digits_models(_: str) -> dict[str, EncodingConfig]:
         "image_size_px": 56,
     }
     few = {"n_permutations": N_REFITS_TRAINED}
+    narrow = "EfficientNet-Lite0"  # its maps are as narrow as the 96 channels here
     return models | {
         "Gabor, ridge": run({"backbone": "gabor:28"}),
         "SqueezeNet, ridge": run(squeezenet | {"reduction": "flatten"}),
@@ -162,7 +163,11 @@ def digits_models(_: str) -> dict[str, EncodingConfig]:
         "SqueezeNet, factorised, one map": run(squeezenet, **trained("spatial", queries="all", **few)),
         "SqueezeNet, factorised, a map each": run(squeezenet, **trained("spatial", **few)),
         "SqueezeNet, attention, one query": run(squeezenet, **trained("attention", queries="all", **few)),
+        "SqueezeNet, attention, one query, narrow": run(
+            squeezenet, **trained("attention", narrow, "one query", queries="all", **few)
+        ),
         "SqueezeNet, efficient probing": run(squeezenet, **trained("probe", **few)),
+        "SqueezeNet, efficient probing, narrow": run(squeezenet, **trained("probe", narrow, **few)),
     }
 
 

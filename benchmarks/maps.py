@@ -32,6 +32,7 @@ from encoders import (
 from encoders.solvers.checks import check_choice
 
 COMMON = (26, 26)  # places of the common grid
+NARROW = "EfficientNet-Lite0"  # settings for maps as narrow as the 96 channels of features.2
 
 
 def make_encoder(kind: str, queries: str, network: str) -> SpatialFeatureEncoder | AttentionEncoder:
@@ -139,9 +140,7 @@ def digits() -> None:
         counted = np.clip(ridge.cv_scores_.max(axis=0), 0, None)
         energy[name] = ((ridge.coef_**2) * counted).sum(axis=1).reshape(28, 28)
         for kind in ("spatial", "attention"):
-            found = read_maps(
-                make_encoder(kind, "all", "SqueezeNet").fit(tokens[rows], Y[rows]), tokens[rows]
-            )
+            found = read_maps(make_encoder(kind, "all", NARROW).fit(tokens[rows], Y[rows]), tokens[rows])
             shared[kind, name] = np.asarray(
                 upsample_maps(found.reshape(1, *tokens.shape[2:]), (28, 28), "bilinear")
             )[0]

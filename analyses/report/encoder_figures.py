@@ -79,7 +79,9 @@ def encoder_comparison(table: pd.DataFrame, score_label: str = "mean held-out r"
         ax.tick_params(axis="y", length=0)
     style.close_grid(axes, len(datasets))
     for ax in axes[:, 0]:
-        ax.set_yticks(list(places.values()), [style.shorten(name, 28) for name in places])
+        ax.set_yticks(
+            list(places.values()), [style.shorten(name, 28 if n_columns > 1 else 44) for name in places]
+        )
     figure.supxlabel(score_label, fontsize=8.5)
     figure.legend(handles=_comparison_legend(table), loc="outside upper center", ncols=4)
     return figure
