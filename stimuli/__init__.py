@@ -11,13 +11,18 @@ from stimuli.files import (
     write_json,
 )
 from stimuli.images import read_image
+from stimuli.search_displays import SearchDisplay, SearchDisplays, list_paradigms, make_paradigm
 from stimuli.stimulus_set import StimulusSet
 
 __all__ = [
+    "SearchDisplay",
+    "SearchDisplays",
     "StimulusSet",
     "atomic_write",
     "hash_array",
     "hash_file",
+    "list_paradigms",
+    "make_paradigm",
     "near_matches",
     "read_image",
     "read_json",
