@@ -132,7 +132,8 @@ class SearchDisplay:
     def boxes_px(self) -> np.ndarray:
         """Boxes of the items: float64 (n_items, 4), x and y of the upper left corner, width, height."""
         centres, sizes = (
-            self.items[list(names)].to_numpy(float) for names in (("x_px", "y_px"), ("width_px", "height_px"))
+            self.items[["x_px", "y_px"]].to_numpy(),
+            self.items[["width_px", "height_px"]].to_numpy(),
         )
         return np.hstack([centres - sizes / 2, sizes])
 

@@ -111,7 +111,7 @@ def curve(
 
 
 def disc(bright_side: str) -> SearchItem:
-    """Disc of 1.04 degrees in 16 grey bands from 0 to 255, brightest at the ``top``, ``bottom``, ``left`` or ``right``."""
+    """Disc of 1.04 degrees in 16 grey bands from 0 to 255, brightest at ``top``, ``bottom``, ``left`` or ``right``."""
     light = {"top": (0, -1), "bottom": (0, 1), "left": (-1, 0), "right": (1, 0)}[bright_side]
     angles = np.linspace(0, 2 * np.pi, 360, endpoint=False)
     outline = DISC_DEG / 2 * np.column_stack([np.cos(angles), np.sin(angles)])

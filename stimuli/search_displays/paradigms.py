@@ -177,7 +177,7 @@ def make_paradigm(
     ----------
     Gupta, Zhang, Wu, Wolfe, Kreiman (2021). Visual search asymmetry: deep nets and humans share similar inherent
     biases. NeurIPS 34. Measures and poses are those of the generators published with it; places are drawn anew, and
-    outlines are antialiased. One pixel of the published cells differs: theirs were cut to whole pixels.
+    outlines are antialiased. The grid divides the whole display; theirs had cells of whole pixels.
     """
     if name not in PARADIGMS:
         raise KeyError(unknown_name_message("paradigm", name, PARADIGMS))
@@ -280,10 +280,9 @@ def _make_display(
     target = condition.targets[poses[-1] % len(condition.targets)]
     if target_present:
         items[target_item] = target
-    image = np.full((side_px, side_px, 3), paradigm.grey, dtype=np.uint8)
+    grey = np.full((side_px, side_px), paradigm.grey, dtype=np.uint8)
     for item, (left, top) in zip(items, corners, strict=True):
-        image[top : top + item_px, left : left + item_px] = pictures[id(item)]
-    image.flags.writeable = False
+        grey[top : top + item_px, left : left + item_px] = pictures[id(item)][:, :, 0]
     table = pd.DataFrame(
         {
             "x_px": corners[:, 0] + item_px / 2,
@@ -303,7 +302,7 @@ def _make_display(
         height_px=side_px,
         items=table,
         target_item=target_item if target_present else None,
-        image=image,
+        image=np.broadcast_to(grey[:, :, None], (side_px, side_px, 3)),  # a view: one byte a pixel, not three
         target_image=pictures[id(target)],
         px_per_degree=px_per_degree,
         paradigm=name,
