@@ -176,7 +176,7 @@ class SearchPolicy:
             gaze = candidates.place(index, priority)
             item, on_target = candidates.item(index, gaze), self.is_on_target(display, gaze)
             ends = on_target
-            if self.recognition == "similarity":
+            if self.recognition_threshold is not None:
                 ends = model.recognition_score(state, gaze) >= self.recognition_threshold
             places.append(gaze)
             if ends:
@@ -212,7 +212,7 @@ class SearchPolicy:
         """Return the share, in [0, 1], of its priority that each candidate has when `fixation` is chosen."""
         if self.inhibition == "none":
             return np.ones_like(visited_at)
-        if self.inhibition == "infinite":
+        if self.inhibition_half_life_fixations is None:
             return np.isneginf(visited_at).astype(np.float64)
         # Just after a fixation, when the next is chosen, its place has recovered nothing.
         since = fixation - 1 - visited_at

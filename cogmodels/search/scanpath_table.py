@@ -1,6 +1,5 @@
 """The columns of a table of fixations, and what makes such a table valid."""
 
-from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -119,8 +118,8 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
     return ordered
 
 
-def _trial_name(table: pd.DataFrame, row: Hashable) -> str:
-    observer, display, trial = table.loc[row, TRIAL_COLUMNS]
+def _trial_name(table: pd.DataFrame, row: int) -> str:
+    observer, display, trial = table[TRIAL_COLUMNS].iloc[row]
     return f"trial {trial} of observer {observer!r} on display {display!r}"
 
 

@@ -112,7 +112,7 @@ class Scanpaths:
         names["display"] = _one_each(displays, n_trials, "displays")
         trials = pd.DataFrame(names)
         trials["trial"] = trials.groupby(["observer", "display"]).cumcount()
-        columns: dict[str, Any] = {name: np.repeat(trials[name].to_numpy(), lengths) for name in trials}
+        columns: dict[str, Any] = {name: np.repeat(trials[name].to_numpy(), lengths) for name in TRIAL_COLUMNS}
         columns["fixation"] = np.concatenate([np.arange(length) for length in lengths]) + (0 if start else 1)
         columns["x_px"], columns["y_px"] = np.concatenate(places).T
         for column, values, argument in (
