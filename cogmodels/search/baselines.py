@@ -7,6 +7,7 @@ import numpy as np
 
 from cogmodels.search.candidates import box_pixels
 from cogmodels.search.observer import PriorityModel
+from cogmodels.search.pixel_match import template_map
 from cogmodels.search.policy import Gaze, SearchPolicy
 from cogmodels.search.saliency import graph_saliency
 
@@ -110,12 +111,24 @@ class NearestFirst(PriorityModel):
         return -np.hypot(state[0] - gaze_px[0], state[1] - gaze_px[1])
 
 
+class _SeenOnce(PriorityModel):
+    """A model whose map depends on the display as it came: neither on the gaze nor on what was looked at since."""
+
+    def priority(self, state: np.ndarray, gaze_px: Gaze) -> np.ndarray:
+        """Return the map that `begin` gave."""
+        return state
+
+    def erase(self, state: np.ndarray, display: "SearchDisplay", item: int) -> np.ndarray:
+        """Return the same map: the policy leaves visited places out anyway."""
+        return state
+
+
 @dataclass(frozen=True)
-class PixelTemplate(PriorityModel):
+class PixelTemplate(_SeenOnce):
     """Looks where the pixels are most like the target's: normalised cross-correlation with the target image.
 
-    Grey displays are compared in grey, coloured ones in RGB. Windows without contrast have no correlation and count 0.
-    The target image must have the scale of the display.
+    The target image must have the scale of the display. Where the display holds its very pixels, as the asymmetry
+    paradigms do, it finds the target at the first fixation.
 
     Parameters
     ----------
@@ -128,7 +141,7 @@ class PixelTemplate(PriorityModel):
     needs: ClassVar[frozenset[str]] = frozenset({"image", "target_image"})
 
     def begin(self, display: "SearchDisplay") -> np.ndarray:
-        """Return the correlation (height_px, width_px) of the target with the window around each pixel.
+        """Return the correlation of the target with the window around each pixel, (height_px, width_px).
 
         Raises
         ------
@@ -140,19 +153,15 @@ class PixelTemplate(PriorityModel):
         except ValueError as error:
             raise ValueError(f"display {display.display_id!r}: {error}") from error
 
-    def priority(self, state: np.ndarray, gaze_px: Gaze) -> np.ndarray:
-        """Return what `begin` gave: the whole display is seen alike."""
-        return state
-
     def recognition_score(self, state: np.ndarray, gaze_px: Gaze) -> float:
-        """Return the highest correlation within the recognition box around the gaze, in [-1, 1]."""
+        """Return the highest correlation within the recognition box around the gaze; in [-1, 1]."""
         size = self.policy.recognition_box_px
         around = (gaze_px[0] - size / 2, gaze_px[1] - size / 2, size, size)
         return float(state[box_pixels(around, state.shape[1], state.shape[0])].max())
 
 
 @dataclass(frozen=True)
-class Saliency(PriorityModel):
+class Saliency(_SeenOnce):
     """Looks at what stands out, whatever the target: graph-based visual saliency (Harel, Koch & Perona 2006).
 
     Parameters
@@ -168,51 +177,6 @@ class Saliency(PriorityModel):
     def begin(self, display: "SearchDisplay") -> np.ndarray:
         """Return the saliency map, 32 places along the longer side."""
         return graph_saliency(display.read_image())
-
-    def priority(self, state: np.ndarray, gaze_px: Gaze) -> np.ndarray:
-        """Return what `begin` gave: the whole display is seen alike."""
-        return state
-
-
-def template_map(image: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Return the normalised cross-correlation of a template with the window around each pixel of an image.
-
-    Means are taken off in each window over pixels and colours at once; at the edges of the image its last pixels go on.
-    A template of even size is centred on the pixel below and right of its middle.
-
-    Parameters
-    ----------
-    image : ndarray of uint8 (n_rows, n_columns, 3)
-    template : ndarray of uint8 (n_template_rows, n_template_columns, 3)
-
-    Returns
-    -------
-    ndarray of float64 (n_rows, n_columns)
-        In [-1, 1]; 0 where a window has no contrast.
-
-    Raises
-    ------
-    ValueError
-        The template is larger than the image, or has no contrast.
-    """
-    from skimage.feature import match_template
-
-    if any(small > large for small, large in zip(template.shape, image.shape, strict=True)):
-        raise ValueError(
-            f"the target image of {template.shape[:2]} pixels (rows, columns) is larger than the display of "
-            f"{image.shape[:2]}: bring both to one scale"
-        )
-    if (template == template.flat[0]).all():
-        raise ValueError(
-            "the target image has no contrast: nothing can be correlated with it; crop it otherwise"
-        )
-    grey = all((picture == picture[..., :1]).all() for picture in (image, template))
-    pixels = image[..., :1] if grey else image
-    kernel = template[..., :1] if grey else template
-    before = [size // 2 for size in kernel.shape[:2]]
-    after = [size - 1 - half for size, half in zip(kernel.shape[:2], before, strict=True)]
-    padded = np.pad(pixels, [*zip(before, after, strict=True), (0, 0)], mode="edge")
-    return match_template(padded / 255.0, kernel / 255.0)[..., 0]
 
 
 def _places(display: "SearchDisplay", policy: SearchPolicy) -> tuple[np.ndarray, np.ndarray]:
