@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stimuli.images import GREY, read_image
-from stimuli.search_displays.checks import check_features, check_image
+from stimuli.search_displays.checks import check_background, check_features, check_image
 from stimuli.search_displays.display import SearchDisplay
 from stimuli.search_displays.displays import SearchDisplays
 from stimuli.search_displays.layout import choose_cells, jitter_in_cells
@@ -163,8 +163,8 @@ def shelf(
     object_px = np.floor(cell_px).astype(int) - 2 * margin_px - 1  # less one: cells begin between pixels
     if (object_px < 1).any() or title_px < 0 or margin_px < 0:
         raise ValueError(
-            f"display {display_id!r}: cells of {cell_px[0]:.1f} x {cell_px[1]:.1f} px do not hold objects with margins of "
-            f"{margin_px} px; give a larger size_px, or a smaller margin_px or title_px"
+            f"display {display_id!r}: cells of {cell_px[0]:.1f} x {cell_px[1]:.1f} px do not hold objects with "
+            f"margins of {margin_px} px; give a larger size_px, or a smaller margin_px or title_px"
         )
     cells = np.column_stack(np.divmod(np.arange(n_cells), grid_shape[1]))
     corners = np.ceil(area[:2] + cells[:, ::-1] * cell_px + margin_px - 1e-6).astype(int)
@@ -234,7 +234,7 @@ class _Objects:
         image = None
         if self.images is not None:
             image = np.empty((size_px[1], size_px[0], 3), dtype=np.uint8)
-            image[:] = background
+            image[:] = check_background(background, "object displays")
             for row, number in enumerate(chosen):
                 picture = _scaled_into(self.images[number], object_px)
                 height, width = picture.shape[:2]

@@ -1,6 +1,7 @@
 """Search displays: items at places, one of them perhaps the target, and what the searcher is told."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -128,16 +129,14 @@ class SearchDisplay:
         """Whether one of the items is the target."""
         return self.target_item is not None
 
-    @property
+    @cached_property
     def boxes_px(self) -> np.ndarray:
-        """Boxes of the items: float64 (n_items, 4), x and y of the upper left corner, width, height."""
-        centres, sizes = (
-            self.items[["x_px", "y_px"]].to_numpy(),
-            self.items[["width_px", "height_px"]].to_numpy(),
-        )
-        return np.hstack([centres - sizes / 2, sizes])
+        """Boxes of the items: float64 (n_items, 4), x and y of the upper left corner, width, height; read-only."""
+        table = self.items[["x_px", "y_px", "width_px", "height_px"]].to_numpy()
+        centres, sizes = table[:, :2], table[:, 2:]
+        return _frozen(np.hstack([centres - sizes / 2, sizes]))
 
-    @property
+    @cached_property
     def cells_px(self) -> np.ndarray:
         """Cells of the grid that hold the items, as boxes (n_items, 4); without a grid, the boxes of the items."""
         if self.grid_shape is None or self.grid_area_px is None:
@@ -145,7 +144,7 @@ class SearchDisplay:
         left, top, width, height = self.grid_area_px
         size = np.array([width / self.grid_shape[1], height / self.grid_shape[0]])
         corners = np.array([left, top]) + self.items[["column", "row"]].to_numpy(float) * size
-        return np.hstack([corners, np.broadcast_to(size, corners.shape)])
+        return _frozen(np.hstack([corners, np.broadcast_to(size, corners.shape)]))
 
     @property
     def target_box_px(self) -> np.ndarray:
@@ -217,3 +216,8 @@ class SearchDisplay:
         if isinstance(stored, Path):
             return read_image(stored, name=f"{name} of display {self.display_id!r} ({stored})")
         return stored.copy()
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array

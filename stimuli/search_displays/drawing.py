@@ -62,7 +62,7 @@ def band_profile(levels: Sequence[float], length_px: float, n_px: int) -> np.nda
     return np.diff(np.interp(np.arange(n_px + 1), edges, integral))
 
 
-def blend(background: Sequence[int], brightness: np.ndarray | float, covered: np.ndarray) -> np.ndarray:
+def blend(background: Sequence[int], brightness: np.ndarray, covered: np.ndarray) -> np.ndarray:
     """Lay grey paint over a plain background: uint8 (row, column, 3), rounded once.
 
     Parameters
@@ -70,10 +70,9 @@ def blend(background: Sequence[int], brightness: np.ndarray | float, covered: np
     background
         RGB colour in 0-255.
     brightness
-        Grey level of the paint in 0-255, one for all pixels or one each (row, column).
+        Grey level of the paint in 0-255, of each pixel (row, column).
     covered
         Share of each pixel under the paint (row, column).
     """
     share = covered[:, :, None]
-    paint = np.broadcast_to(np.asarray(brightness, dtype=float), covered.shape)[:, :, None]
-    return np.rint((1 - share) * np.asarray(background, dtype=float) + share * paint).astype(np.uint8)
+    return np.rint((1 - share) * np.asarray(background) + share * brightness[:, :, None]).astype(np.uint8)

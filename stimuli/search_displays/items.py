@@ -4,7 +4,7 @@ Measures are those of Gupta, Zhang, Wu, Wolfe and Kreiman (2021), Visual search 
 similar inherent biases, NeurIPS 34, and of the generators that they published with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,53 +16,46 @@ STROKE_DEG = 0.55
 LETTER_DEG = 5.5
 DISC_DEG = 1.04
 
-# The four poses of letters and crosses, as maps of (x, y) with y down. An L has equal arms: turned up_down and turned
-# by a quarter it is the same, so that of the four published poses two look alike.
-FLIPS: Mapping[str, np.ndarray] = {
-    "none": np.array([[1.0, 0.0], [0.0, 1.0]]),
-    "up_down": np.array([[1.0, 0.0], [0.0, -1.0]]),
-    "transposed": np.array([[0.0, 1.0], [1.0, 0.0]]),
-    "quarter_turn": np.array([[0.0, -1.0], [1.0, 0.0]]),
+# The four poses of letters, crosses and discs. Pixels are flipped, not outlines, so that mirror images are exact.
+# An L has equal arms: upside down and turned by a quarter it is the same, and two of its published poses look alike.
+FLIPS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda picture: picture,
+    "up_down": lambda picture: picture[::-1],
+    "transposed": lambda picture: picture.transpose(1, 0, 2),
+    "quarter_turn": lambda picture: picture.transpose(1, 0, 2)[:, ::-1],
 }
 
 
 @dataclass(frozen=True, eq=False)
 class SearchItem:
-    """One item: its outline in degrees from its middle (x right, y down), and its paint.
+    """One item: its outline in degrees from its middle (x right, y down), its paint and its pose.
 
     Parameters
     ----------
     kind
         What it is.
     outline
-        Corners (n_corners, 2) of a closed polygon.
+        Corners (n_corners, 2) of a closed polygon, unflipped.
     levels
-        Grey levels in 0-255: one for flat paint, or those of equal bands along `light`.
-    light
-        Direction of the bands, (1, 0) to the right or (0, 1) down, with either sign.
+        Grey levels in 0-255: one for flat paint, or those of equal bands from the top to the bottom of the outline.
     orientation_deg
-        How far it is turned, counter-clockwise.
+        How far the outline is turned, counter-clockwise.
     flip
-        How it is flipped: one of `FLIPS`.
+        How the drawn item is flipped: one of `FLIPS`.
     """
 
     kind: str
     outline: np.ndarray
     levels: tuple[float, ...]
-    light: tuple[int, int] = (0, 1)
     orientation_deg: float = 0.0
     flip: str = "none"
 
     def draw(self, size_px: int, px_per_degree: float, background: tuple[int, int, int]) -> np.ndarray:
         """Return the item in the middle of a square of its background: uint8 (size_px, size_px, 3)."""
         covered = coverage([self.outline * px_per_degree + size_px / 2], size_px, size_px)
-        if len(self.levels) == 1:
-            return blend(background, self.levels[0], covered)
-        length_deg = np.ptp(self.outline @ np.array(self.light, dtype=float))
-        levels = self.levels[:: int(sum(self.light))]
-        profile = band_profile(levels, length_deg * px_per_degree, size_px)
-        shading = np.broadcast_to(profile if self.light[0] else profile[:, None], covered.shape)
-        return blend(background, shading, covered)
+        height_px = float(np.ptp(self.outline[:, 1])) * px_per_degree
+        shading = np.broadcast_to(band_profile(self.levels, height_px, size_px)[:, None], covered.shape)
+        return np.ascontiguousarray(FLIPS[self.flip](blend(background, shading, covered)))
 
 
 def turned(outline: np.ndarray, orientation_deg: float) -> np.ndarray:
@@ -112,10 +105,10 @@ def curve(
 
 def disc(bright_side: str) -> SearchItem:
     """Disc of 1.04 degrees in 16 grey bands from 0 to 255, brightest at ``top``, ``bottom``, ``left`` or ``right``."""
-    light = {"top": (0, -1), "bottom": (0, 1), "left": (-1, 0), "right": (1, 0)}[bright_side]
+    flip = {"bottom": "none", "top": "up_down", "right": "transposed", "left": "quarter_turn"}[bright_side]
     angles = np.linspace(0, 2 * np.pi, 360, endpoint=False)
     outline = DISC_DEG / 2 * np.column_stack([np.cos(angles), np.sin(angles)])
-    return SearchItem(f"bright_{bright_side}", outline, tuple(range(0, 256, 17)), light)
+    return SearchItem(f"bright_{bright_side}", outline, tuple(range(0, 256, 17)), flip=flip)
 
 
 def letter(kind: str, flip: str) -> SearchItem:
@@ -124,7 +117,7 @@ def letter(kind: str, flip: str) -> SearchItem:
     A cross has its bar above the middle; in a non-cross the right half of the bar stands as far below. All four have
     the same area.
     """
-    return SearchItem(kind, _LETTERS[kind] @ FLIPS[flip].T, BLACK, flip=flip)
+    return SearchItem(kind, _LETTERS[kind], BLACK, flip=flip)
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:

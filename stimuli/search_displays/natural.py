@@ -74,12 +74,12 @@ def scene_displays(
     pictures = [None] * len(boxes) if images is None else list(images)
     ids = _default_ids(pictures) if display_ids is None else list(display_ids)
     targets = [None] * len(boxes) if target_images is None else list(target_images)
-    starts = _starts(start_px, len(boxes))
     for name, values in (("images", pictures), ("display_ids", ids), ("target_images", targets)):
         if len(values) != len(boxes):
             raise ValueError(
                 f"{name} has {len(values)} entries for {count_of(len(boxes), 'row')} of target_boxes_px"
             )
+    starts = _starts(start_px, len(boxes))
     displays, problems = [], []
     for display_id, picture, box, target, start in zip(ids, pictures, boxes, targets, starts, strict=True):
         try:
@@ -136,6 +136,11 @@ def _check_boxes(target_boxes_px: Any) -> np.ndarray:
     if bad := np.flatnonzero(missing.any(axis=1) != missing.all(axis=1)).tolist():
         raise ValueError(
             f"target_boxes_px is NaN in part in rows {listed(bad)}; all four are NaN where there is no target"
+        )
+    if len(boxes) and np.nanmax(boxes[:, :2] + boxes[:, 2:], initial=-np.inf) <= 1:
+        raise ValueError(
+            "all of target_boxes_px lie within one pixel of the corner; are they fractions of the display? "
+            "Multiply x and width by its width, y and height by its height"
         )
     return boxes
 
