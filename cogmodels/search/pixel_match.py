@@ -19,7 +19,7 @@ def template_map(image: np.ndarray, template: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of float64 (n_rows, n_columns)
-        In [-1, 1]; 0 where a window has no contrast.
+        In [-1, 1], to six digits; 0 where a window has no contrast.
 
     Raises
     ------
@@ -42,4 +42,5 @@ def template_map(image: np.ndarray, template: np.ndarray) -> np.ndarray:
     before = [size // 2 for size in kernel.shape[:2]]
     after = [size - 1 - half for size, half in zip(kernel.shape[:2], before, strict=True)]
     padded = np.pad(pixels, [*zip(before, after, strict=True), (0, 0)], mode="edge")
-    return match_template(padded / 255.0, kernel / 255.0)[..., 0]
+    # Rounding would choose among windows of the same pixels: beyond six digits there is nothing else.
+    return match_template(padded / 255.0, kernel / 255.0)[..., 0].round(6)

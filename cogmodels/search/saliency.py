@@ -20,16 +20,14 @@ PYRAMID_LEVELS = (2, 3, 4)
 ORIENTATIONS_DEG = (0, 45, 90, 135)
 # Cycles per pixel of the Gabor filters at each level of the pyramid.
 _GABOR_FREQUENCY = 0.25
-# Opponency is not defined in the dark (Walther & Koch 2006).
-_DARK = 0.1
 
 
 def graph_saliency(image: np.ndarray) -> np.ndarray:
     """Return the bottom-up saliency of an image.
 
-    Channels are intensity, colour (red-green and blue-yellow opponency of Walther & Koch 2006) and orientation (energy
-    of Gabor filters at 0, 45, 90, 135 deg), at three levels of a Gaussian pyramid; maps are averaged within, and added
-    across, channels.
+    Channels are intensity (the mean of R, G, B), colour (R - G and B - (R + G) / 2) and orientation (energy of Gabor
+    filters at 0, 45, 90, 135 deg), at three levels of a Gaussian pyramid; maps are averaged within, and added across,
+    channels. Nodes at the edges have fewer neighbours, so that the map favours the middle.
 
     Parameters
     ----------
@@ -113,11 +111,10 @@ def _feature_maps(image: np.ndarray, shape: tuple[int, int]) -> list[list[np.nda
     levels = list(pyramid_gaussian(image / 255.0, max_layer=max(PYRAMID_LEVELS), channel_axis=-1))
     for level in PYRAMID_LEVELS:
         picture = levels[min(level, len(levels) - 1)]
-        intensity, brightest = picture.mean(axis=2), picture.max(axis=2)
-        light = np.where(brightest > _DARK, brightest, np.inf)
+        intensity = picture.mean(axis=2)
         red, green, blue = np.moveaxis(picture, 2, 0)
         channels[0].append(intensity)
-        channels[1] += [(red - green) / light, (blue - np.minimum(red, green)) / light]
+        channels[1] += [red - green, blue - (red + green) / 2]
         channels[2] += [_energy(intensity, kernel) for kernel in kernels]
     return [[resize(one, shape, order=1, anti_aliasing=True) for one in maps] for maps in channels]
 

@@ -124,15 +124,14 @@ def _trial_name(table: pd.DataFrame, row: int) -> str:
 
 
 def _names(values: Any, column: str) -> np.ndarray:
-    series = pd.Series(np.asarray(values, dtype=object))
-    bad = series.isna() | ~series.map(lambda value: isinstance(value, str | int | np.integer))
-    bad |= series.map(lambda value: isinstance(value, bool | np.bool_)) | (series.astype(str) == "")
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ValueError(
-            f"column {column!r} must name the {column} of every fixation; row {row} holds {series[row]!r}"
-        )
-    return series.astype(str).to_numpy(dtype=object)
+    names = np.array(list(values), dtype=object)
+    for row, name in enumerate(names):
+        is_name = isinstance(name, str | int | np.integer) and not isinstance(name, bool)
+        if not is_name or str(name) == "" or any(sign in str(name) for sign in "\r\n\0"):
+            raise ValueError(
+                f"column {column!r} must name the {column} of every fixation, in one line; row {row} holds {name!r}"
+            )
+    return names.astype(str).astype(object)
 
 
 def _numbers(values: Any, column: str) -> np.ndarray:
