@@ -67,6 +67,8 @@ def object_array(
     """
     pool = _Objects(object_images, features, kinds, "object_array")
     n_needed = set_size + (not target_present)
+    if n_displays < 1:
+        raise ValueError(f"n_displays must be a whole number from 1, got {n_displays!r}")
     if not 1 <= set_size <= grid_shape[0] * grid_shape[1]:
         raise ValueError(
             f"set_size must be 1 to {grid_shape[0] * grid_shape[1]}, the cells of the grid, got {set_size!r}"

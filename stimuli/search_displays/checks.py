@@ -100,7 +100,11 @@ def _check_on_display(items: pd.DataFrame, size_px: tuple[int, int], label: str)
     off = (left < -_TOLERANCE_PX) | (top < -_TOLERANCE_PX)
     off |= (right > width + _TOLERANCE_PX) | (bottom > height + _TOLERANCE_PX)
     if not off.any():
-        if len(items) and max(right.max(), bottom.max()) <= 1 < min(size_px):
+        if (
+            len(items)
+            and max(right.max(), bottom.max()) <= 1
+            and (items[["width_px", "height_px"]] % 1).any(axis=None)
+        ):
             raise ValueError(
                 f"{label}: all items lie within one pixel of the corner; are these fractions of the display? "
                 f"Multiply x and width by {width}, y and height by {height}"

@@ -8,8 +8,8 @@ import numpy as np
 def coverage(outlines: Sequence[np.ndarray], width_px: int, height_px: int) -> np.ndarray:
     """Return the share of each pixel that lies inside closed outlines.
 
-    Agg, matplotlib's rasterizer, computes the area of each pixel exactly but for rounding corners to 1/256 px and
-    shares to 1/255.
+    Agg, matplotlib's rasterizer, computes the covered area of each pixel, with corners rounded to 1/256 px: shares
+    are right to 1/200.
 
     Parameters
     ----------

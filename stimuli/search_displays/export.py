@@ -141,7 +141,7 @@ def _write_vectors(displays: "SearchDisplays", folder: Path) -> None:
 
 def _write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+        writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         # repr of a float has the shortest digits that give it back.
         writer.writerows(
@@ -164,13 +164,20 @@ def load_displays(folder: str | os.PathLike[str]) -> "SearchDisplays":
     root = Path(folder)
     manifest = _read_manifest(root)
     try:
-        rows = _read_table(root / _DISPLAYS, _COLUMNS)
+        rows = _read_table(root, _DISPLAYS, _COLUMNS)
+        named = {
+            _DISPLAYS,
+            _ITEMS,
+            *(row[name] for row in rows for name in ("image", "target_image") if row[name]),
+        }
+        if others := sorted(named - manifest["sha256"].keys()):
+            raise ValueError(f"{_MANIFEST} does not know {listed(others)}")
         if len(rows) != manifest["n_displays"]:
             raise ValueError(
                 f"{count_of(len(rows), 'row')} for {count_of(manifest['n_displays'], 'display')}"
             )
         items = _read_items(root, [row["display"] for row in rows], manifest["item_columns"])
-        vectors = _read_vectors(root)
+        vectors = _read_vectors(root) if _VECTORS in manifest["sha256"] else {}
         displays = [
             _read_display(root, number, row, items[number], vectors) for number, row in enumerate(rows)
         ]
@@ -203,17 +210,17 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
+def _read_table(root: Path, table: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    with open(root / table, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         if missing := [name for name in columns if name not in (reader.fieldnames or [])]:
-            raise ValueError(f"{path.name} lacks the columns {listed(missing)}")
+            raise ValueError(f"{table} lacks the columns {listed(missing)}")
         return list(reader)
 
 
 def _read_items(root: Path, ids: list[str], columns: list[dict[str, str]]) -> list[pd.DataFrame]:
     by_display: dict[str, list[dict[str, str]]] = {display_id: [] for display_id in ids}
-    for row in _read_table(root / _ITEMS, ("display", "item")):
+    for row in _read_table(root, _ITEMS, ("display", "item")):
         by_display[row["display"]].append(row)
     tables = []
     for display_id, dtypes in zip(ids, columns, strict=True):
@@ -229,13 +236,10 @@ def _read_vectors(root: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    path = root / _VECTORS
-    if not path.is_file():
-        return {}
     try:
-        return load_file(path)
+        return load_file(root / _VECTORS)
     except SafetensorError as error:
-        raise ValueError(f"{path.name} is truncated or corrupt: {error}") from error
+        raise ValueError(f"{_VECTORS} is truncated or corrupt: {error}") from error
 
 
 def _read_display(

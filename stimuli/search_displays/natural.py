@@ -137,7 +137,8 @@ def _check_boxes(target_boxes_px: Any) -> np.ndarray:
         raise ValueError(
             f"target_boxes_px is NaN in part in rows {listed(bad)}; all four are NaN where there is no target"
         )
-    if len(boxes) and np.nanmax(boxes[:, :2] + boxes[:, 2:], initial=-np.inf) <= 1:
+    given = boxes[~missing.any(axis=1)]
+    if len(given) and (given[:, :2] + given[:, 2:]).max() <= 1 and (given[:, 2:] % 1).any():
         raise ValueError(
             "all of target_boxes_px lie within one pixel of the corner; are they fractions of the display? "
             "Multiply x and width by its width, y and height by its height"

@@ -53,7 +53,7 @@ def expected_ink(
 ) -> np.ndarray:
     name = "disc" if kind.startswith("bright") else kind.split("_")[0] if kind.startswith("bar") else kind
     return covered_by_points(
-        flipped(unturned(ITEMS[name], orientation_deg), flip), size_px, px_per_degree, n=12
+        flipped(unturned(ITEMS[name], orientation_deg), flip), size_px, px_per_degree, n=8
     )
 
 
