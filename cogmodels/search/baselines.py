@@ -183,4 +183,5 @@ def _places(display: "SearchDisplay", policy: SearchPolicy) -> tuple[np.ndarray,
     """Return x and y in pixels of the items, (n_items,), or of places all over the display, (n_rows, n_columns)."""
     if policy.candidates_on(display) == "items":
         return display.items["x_px"].to_numpy(), display.items["y_px"].to_numpy()
-    return np.meshgrid(np.arange(display.width_px) + 0.5, np.arange(display.height_px) + 0.5)
+    x, y = np.meshgrid(np.arange(display.width_px) + 0.5, np.arange(display.height_px) + 0.5)
+    return x, y

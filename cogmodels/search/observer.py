@@ -13,7 +13,7 @@ from cogmodels.search.policy import Gaze, SearchPath, SearchPolicy
 from cogmodels.search.scanpaths import Scanpaths
 
 if TYPE_CHECKING:
-    from stimuli.search_displays import SearchDisplay, SearchDisplays
+    from stimuli.search_displays import SearchDisplay
 
 
 class SearchModel(ABC):
@@ -30,7 +30,7 @@ class SearchModel(ABC):
     @abstractmethod
     def search(
         self,
-        displays: "SearchDisplays | Sequence[SearchDisplay]",
+        displays: "Sequence[SearchDisplay]",
         *,
         n_rollouts: int = 1,
         seed: int = 0,
@@ -40,7 +40,7 @@ class SearchModel(ABC):
 
         Parameters
         ----------
-        displays : SearchDisplays
+        displays : SearchDisplays, or any sequence of SearchDisplay
         n_rollouts : int
             How many observers search: one is called `name`, several ``name#0``, ``name#1``, ...
         seed : int
@@ -103,7 +103,7 @@ class PriorityModel(SearchModel):
 
     def search(
         self,
-        displays: "SearchDisplays | Sequence[SearchDisplay]",
+        displays: "Sequence[SearchDisplay]",
         *,
         n_rollouts: int = 1,
         seed: int = 0,
@@ -136,7 +136,7 @@ class PriorityModel(SearchModel):
                 paths[rollout, display.display_id] = self.policy.run(self, display, state, rng)
         return join_paths(self.name, paths, n_rollouts)
 
-    def _check(self, displays: "SearchDisplays | Sequence[SearchDisplay]") -> None:
+    def _check(self, displays: "Sequence[SearchDisplay]") -> None:
         own_score = type(self).recognition_score is not PriorityModel.recognition_score
         if self.policy.recognition == "similarity" and not own_score:
             self.recognition_score(None, (0.0, 0.0))

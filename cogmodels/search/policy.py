@@ -165,7 +165,8 @@ class SearchPolicy:
         """
         kind = self.candidates_on(display)
         candidates: Candidates = ItemCandidates(display) if kind == "items" else self._pixels(display)
-        gaze = (float(display.start_px[0]), float(display.start_px[1]))
+        x, y = np.asarray(display.start_px, dtype=np.float64)
+        gaze = (float(x), float(y))
         places, objects = [gaze], [display.item_at(*gaze)]
         for fixation in range(1, self.max_fixations_on(display) + 1):
             priority = _checked_priority(model.priority(state, gaze), display)
@@ -180,7 +181,7 @@ class SearchPolicy:
                 ends = model.recognition_score(state, gaze) >= self.recognition_threshold
             places.append(gaze)
             if ends:
-                objects.append(display.target_item if on_target else item)
+                objects.append(item if display.target_item is None or not on_target else display.target_item)
                 return SearchPath(np.array(places), np.array(objects), bool(on_target))
             objects.append(item)
             candidates.visit(index, fixation)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from cogmodels.search.scanpaths import Scanpaths
 
 if TYPE_CHECKING:
-    from stimuli.search_displays import SearchDisplay, SearchDisplays
+    from stimuli.search_displays import SearchDisplay
 
 # Gupta et al. 2021: fitted to people who searched arrays of objects, none of the six asymmetry paradigms among them.
 MS_PER_FIXATION = 252.359
@@ -55,7 +55,7 @@ def fixations_to_rt_ms(
 
 def reaction_times(
     scanpaths: Scanpaths,
-    displays: "SearchDisplays | Sequence[SearchDisplay]",
+    displays: "Sequence[SearchDisplay]",
     ms_per_fixation: float = MS_PER_FIXATION,
     intercept_ms: float = INTERCEPT_MS,
 ) -> pd.DataFrame:
@@ -193,4 +193,4 @@ def _cell_means(table: pd.DataFrame, value: str, argument: str) -> pd.DataFrame:
         )
     if not np.isfinite(np.asarray(table[value], dtype=np.float64)).all():
         raise ValueError(f"{argument} has values of {value} that are NaN or infinite: leave those rows out")
-    return table.groupby(_CELL, sort=True, as_index=False)[value].mean()
+    return table.groupby(_CELL, sort=True)[value].mean().reset_index()

@@ -4,23 +4,18 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from cogmodels.search.scanpath_screen import OffScreen, displays_by_name, place_on_displays
 from cogmodels.search.scanpath_table import COLUMNS, TRIAL_COLUMNS, check_table, trial_starts
 from stimuli.files import atomic_write, count_of, unknown_name_message
 
 if TYPE_CHECKING:
-    from stimuli.search_displays import SearchDisplays
-
-OffScreen = Literal["error", "keep", "drop"]
-
-# Places that all lie in this share of the display, from its upper left corner, are hardly in pixels.
-_CORNER_SHARE = 0.1
-_ENOUGH_TO_JUDGE = 10
+    from stimuli.search_displays import SearchDisplay
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +107,9 @@ class Scanpaths:
         names["display"] = _one_each(displays, n_trials, "displays")
         trials = pd.DataFrame(names)
         trials["trial"] = trials.groupby(["observer", "display"]).cumcount()
-        columns: dict[str, Any] = {name: np.repeat(trials[name].to_numpy(), lengths) for name in TRIAL_COLUMNS}
+        columns: dict[str, Any] = {
+            name: np.repeat(trials[name].to_numpy(), lengths) for name in TRIAL_COLUMNS
+        }
         columns["fixation"] = np.concatenate([np.arange(length) for length in lengths]) + (0 if start else 1)
         columns["x_px"], columns["y_px"] = np.concatenate(places).T
         for column, values, argument in (
@@ -238,12 +235,12 @@ class Scanpaths:
         has_start = self.table["fixation"].to_numpy()[self._starts] == 0
         return [piece[int(skip) :] for piece, skip in zip(pieces, has_start, strict=True)]
 
-    def check_on(self, displays: "SearchDisplays", off_screen: OffScreen = "error") -> "Scanpaths":
+    def check_on(self, displays: "Sequence[SearchDisplay]", off_screen: OffScreen = "error") -> "Scanpaths":
         """Return the scanpaths after comparing them with the displays they belong to.
 
         Parameters
         ----------
-        displays : SearchDisplays
+        displays : SearchDisplays, or any sequence of SearchDisplay
             Must hold every display that was seen.
         off_screen : {"error", "keep", "drop"}
             What to do about fixations outside ``[0, width_px) x [0, height_px)``. "drop" leaves them out and numbers
@@ -258,46 +255,15 @@ class Scanpaths:
             A fixation lies off screen (under "error"), every one does (under "drop"), or all lie so close to the
             upper left corner that they can hardly be in pixels.
         """
-        if off_screen not in ("error", "keep", "drop"):
-            raise ValueError(f"off_screen is {off_screen!r}; allowed: 'error', 'keep', 'drop'")
-        sizes = _sizes_of(self.displays, displays)
-        size = np.array([sizes[name] for name in self.table["display"]], dtype=np.float64)
-        places = self.table[["x_px", "y_px"]].to_numpy()
-        in_corner = ((places >= 0) & (places <= _CORNER_SHARE * size)).all(axis=1)
-        if len(places) >= _ENOUGH_TO_JUDGE and in_corner.all():
-            raise ValueError(
-                f"all {len(places)} fixations lie within {_CORNER_SHARE:.0%} of width and height from the upper left "
-                f"corner (largest x {places[:, 0].max():g}, y {places[:, 1].max():g}): these are hardly pixels. "
-                "Multiply degrees by px_per_degree, or shares by width and height"
-            )
-        outside = ((places < 0) | (places >= size)).any(axis=1)
-        if not outside.any() or off_screen == "keep":
-            return self
-        if off_screen == "error":
-            row = int(np.flatnonzero(outside)[0])
-            where = self.table.loc[row]
-            swapped = ((places[:, ::-1] >= 0) & (places[:, ::-1] < size)).all()
-            hint = "; all would be on screen with x and y exchanged" if swapped else ""
-            raise ValueError(
-                f"{count_of(int(outside.sum()), 'fixation')} of {len(places)} lie off screen{hint}: the first is "
-                f"fixation {where['fixation']} of observer {where['observer']!r} on display {where['display']!r}, at "
-                f"({where['x_px']:g}, {where['y_px']:g}) of {size[row, 0]:g} x {size[row, 1]:g} px. Check units and "
-                "resolution, or pass off_screen='keep' or 'drop'"
-            )
-        if outside.all():
-            raise ValueError(f"all {len(places)} fixations lie off screen: check units and resolution")
-        kept = self.table[~outside].copy()
-        within = kept.groupby(TRIAL_COLUMNS, sort=False)
-        has_start = within["fixation"].transform("first") == 0
-        kept["fixation"] = within.cumcount() + np.where(has_start, 0, 1)
-        return Scanpaths(kept)
+        table = place_on_displays(self.table, displays, off_screen)
+        return self if table is self.table else Scanpaths(table)
 
-    def assign_objects(self, displays: "SearchDisplays", nearest: bool = False) -> "Scanpaths":
+    def assign_objects(self, displays: "Sequence[SearchDisplay]", nearest: bool = False) -> "Scanpaths":
         """Return the scanpaths with column ``object`` filled from the displays' items.
 
         Parameters
         ----------
-        displays : SearchDisplays
+        displays : SearchDisplays, or any sequence of SearchDisplay
             Must hold every display that was seen.
         nearest : bool
             Whether a fixation on no item counts for the nearest one; otherwise it gets -1.
@@ -307,8 +273,7 @@ class Scanpaths:
         KeyError
             A display is not among `displays`.
         """
-        _sizes_of(self.displays, displays)
-        by_name = {display.display_id: display for display in displays}
+        by_name = displays_by_name(self.displays, displays)
         rows = self.table[["display", "x_px", "y_px"]].itertuples(index=False)
         objects = [by_name[name].item_at(x, y, nearest=nearest) for name, x, y in rows]
         return Scanpaths(self.table.assign(object=objects))
@@ -373,16 +338,3 @@ def _as_long_as(values: Sequence[ArrayLike], lengths: np.ndarray, argument: str)
             " ... fixations; give one value a fixation"
         )
     return np.concatenate(arrays)
-
-
-def _sizes_of(names: list[str], displays: "SearchDisplays") -> dict[str, tuple[int, int]]:
-    """Return (width_px, height_px) of each display, or raise KeyError for those that are not there."""
-    sizes = {display.display_id: (display.width_px, display.height_px) for display in displays}
-    for name in names:
-        if name not in sizes:
-            raise KeyError(
-                unknown_name_message(
-                    "display", name, sizes, "give the displays that the scanpaths were made on"
-                )
-            )
-    return sizes
