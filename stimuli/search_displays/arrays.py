@@ -170,8 +170,11 @@ def shelf(
         )
     cells = np.column_stack(np.divmod(np.arange(n_cells), grid_shape[1]))
     corners = np.ceil(area[:2] + cells[:, ::-1] * cell_px + margin_px - 1e-6).astype(int)
-    told = objects.told(target_item) if target_item is not None and 0 <= target_item < n_cells else {}
-    given = {"target_image": target_image, "target_features": target_features}
+    told: dict[str, Any] = {"target_image": None, "target_features": None}
+    if (
+        isinstance(target_item, int | np.integer) and 0 <= target_item < n_cells
+    ):  # SearchDisplay refuses others
+        told = objects.told(int(target_item))
     return SearchDisplay(
         display_id=display_id,
         target_item=target_item,
@@ -180,7 +183,8 @@ def shelf(
         **objects.arranged(
             np.arange(n_cells), cells, corners, tuple(object_px.tolist()), size_px, background
         ),
-        **{name: told.get(name) if value is None else value for name, value in given.items()},
+        target_image=told["target_image"] if target_image is None else target_image,
+        target_features=told["target_features"] if target_features is None else target_features,
         grid_shape=grid_shape,
         grid_area_px=tuple(area.tolist()),
         px_per_degree=px_per_degree,

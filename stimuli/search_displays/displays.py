@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -163,7 +163,7 @@ class SearchDisplays(Sequence[SearchDisplay]):
         """
         if missing := [display.display_id for display in self if display.image is None]:
             raise ValueError(f"{count_of(len(missing), 'display')} without an image: {listed(missing)}")
-        images: list = [display.image for display in self]
+        images: list[Any] = [display.image for display in self]
         if len({isinstance(image, np.ndarray) for image in images}) > 1:
             images = [display.read_image() for display in self]
         return StimulusSet(
@@ -184,7 +184,7 @@ class SearchDisplays(Sequence[SearchDisplay]):
         return load_displays(folder)
 
 
-_TABLE_DTYPES = {
+_TABLE_DTYPES: dict[str, Any] = {
     **dict.fromkeys(("display", "paradigm", "condition"), object),
     "set_size": "Int64",
     "n_items": "int64",

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ _NUMBERS = {
     **{f"background_{name}": int for name in ("r", "g", "b")},
 }
 _COLUMNS = ("display", "paradigm", "condition", *_NUMBERS, "image", "target_image")
-_OF_DTYPE = {
+_OF_DTYPE: dict[str, Callable[[str], Any]] = {
     "float64": float,
     "int64": int,
     "bool": {"True": True, "False": False}.__getitem__,
@@ -248,7 +249,7 @@ def _read_display(
     numbers: dict[str, Any] = {
         name: form(row[name]) if row[name] else None for name, form in _NUMBERS.items()
     }
-    images = {
+    images: dict[str, Any] = {
         name: safe_member_path(root, row[name]) if row[name] else None for name in ("image", "target_image")
     }
     return SearchDisplay(

@@ -177,7 +177,8 @@ def _make_scene(
     condition: str,
 ) -> SearchDisplay:
     pixels = _pixels(picture, display_id)
-    display_size = size_px if pixels is None else pixels.shape[1::-1]
+    display_size = size_px if pixels is None else (pixels.shape[1], pixels.shape[0])
+    assert display_size is not None  # scene_displays asks for images or size_px
     try:
         ratio = 1.0 if coordinates_size_px is None else size_ratio(coordinates_size_px, display_size)
     except ValueError as error:
