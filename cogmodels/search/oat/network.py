@@ -127,13 +127,9 @@ class OATNetwork(nn.Module):
         self.mark_fixated_target = mark_fixated_target
         self.vocabulary_size = vocabulary_size
         d_model = sizes.d_model
-        kwargs = {"dim_feedforward": sizes.d_feedforward, "dropout": 0.0, "batch_first": True}
-        encoder = [
-            nn.TransformerEncoderLayer(d_model, sizes.n_heads, **kwargs) for _ in range(sizes.n_layers)
-        ]
-        decoder = [
-            nn.TransformerDecoderLayer(d_model, sizes.n_heads, **kwargs) for _ in range(sizes.n_layers)
-        ]
+        shape = (d_model, sizes.n_heads, sizes.d_feedforward, 0.0)
+        encoder = [nn.TransformerEncoderLayer(*shape, batch_first=True) for _ in range(sizes.n_layers)]
+        decoder = [nn.TransformerDecoderLayer(*shape, batch_first=True) for _ in range(sizes.n_layers)]
         self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
         for layer in (*encoder, *decoder):
             for name in ("dropout", "dropout1", "dropout2", "dropout3"):
@@ -147,6 +143,11 @@ class OATNetwork(nn.Module):
         else:
             self.vocabulary = nn.Linear(d_model, vocabulary_size + 1)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.parameters()).device
+
     def encode(self, displays: Sequence[DisplayTokens]) -> EncodedDisplays:
         """Encode the objects and the target of some displays.
 
@@ -156,7 +157,7 @@ class OATNetwork(nn.Module):
             If a display has a larger grid than the positional code, or more objects than the vocabulary.
         """
         self._check(displays)
-        device = self.places.sides.device
+        device = self.device
         looks = self.embedding([part.to(device) for display in displays for part in display.appearance])
         looks = looks.split([len(display.appearance) for display in displays])
         shown = pad_sequence([look[:-1] for look in looks], batch_first=True)
@@ -237,7 +238,7 @@ class OATNetwork(nn.Module):
 
     def time_code(self, n_steps: int) -> Tensor:
         """Return the code of the steps, (n_steps, d_model)."""
-        steps = torch.arange(n_steps, dtype=torch.float32, device=self.places.sides.device)
+        steps = torch.arange(n_steps, dtype=torch.float32, device=self.device)
         return sinusoid(steps, self.sizes.d_model)
 
     def point(self, state: Tensor, memory: Tensor, padding: Tensor) -> Tensor:

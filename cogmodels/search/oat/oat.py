@@ -14,12 +14,25 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from cogmodels.search.oat.network import Head, NetworkSizes, OATNetwork, initialise
-from cogmodels.search.oat.objects import CropEmbedding, FeatureEmbedding, ObjectKind, kind_of, read_display
+from cogmodels.search.oat.objects import (
+    CropEmbedding,
+    DisplayTokens,
+    FeatureEmbedding,
+    choose_kind,
+    read_display,
+)
 from cogmodels.search.oat.positional_table import PositionalCode, Positions
-from cogmodels.search.oat.rollouts import roll_out
-from cogmodels.search.oat.training import Searches, StopBy, TrainingProgress, step_logits, train_network
+from cogmodels.search.oat.rollouts import search_display
+from cogmodels.search.oat.training import (
+    PUBLISHED_TRAINING,
+    Searches,
+    StopBy,
+    TrainingProgress,
+    step_logits,
+    train_network,
+)
 from cogmodels.search.oat.trials import fixated_objects, hold_out, share_no_trial
-from cogmodels.search.observer import SearchModel, check_search, join_paths, trial_rng
+from cogmodels.search.observer import SearchModel, check_search, join_paths
 from cogmodels.search.policy import SearchPath
 from cogmodels.search.scanpaths import Scanpaths
 from encoders.checkpoints import Checkpoint
@@ -31,11 +44,6 @@ from encoders.training.state import load_module_arrays
 
 if TYPE_CHECKING:
     from stimuli.search_displays import SearchDisplay, SearchDisplays
-
-PUBLISHED_TRAINING = Training(
-    lr=1e-4, weight_decay=0.0, batch_size=20, n_epochs=500, clip_norm=1.0, patience_epochs=30
-)
-"""Adam at a constant rate, stopped after 30 epochs without a better Delta (Fang et al. 2024)."""
 
 
 @register_encoder
@@ -164,7 +172,8 @@ class OAT(SearchModel, BaseEstimator):
         training = Training(
             lr=1e-3, weight_decay=0.0, batch_size=20, n_epochs=60, clip_norm=1.0, patience_epochs=15
         )
-        return cls(**({"d_model": 96, "n_layers": 2, "d_feedforward": 128, "training": training} | others))
+        sizes: dict[str, Any] = {"d_model": 96, "n_layers": 2, "d_feedforward": 128, "training": training}
+        return cls(**(sizes | others))
 
     def fit(
         self,
@@ -215,16 +224,7 @@ class OAT(SearchModel, BaseEstimator):
             trained = scanpaths
             share_no_trial(scanpaths, validation[0])
         seen = [*displays.select(trained.displays), *validation[1].select(validation[0].displays)]
-        check_choice("objects", self.objects, ("auto", "features", "images"))
-        self.objects_: ObjectKind = kind_of(seen) if self.objects == "auto" else self.objects
-        self.n_features_ = 0
-        if self.objects_ == "features":
-            widths = {0 if display.features is None else display.features.shape[1] for display in seen}
-            if len(widths) > 1 or 0 in widths:
-                raise ValueError(
-                    f"recognition vectors have {sorted(widths)} features; all displays must have them, of one length"
-                )
-            (self.n_features_,) = widths
+        self.objects_, self.n_features_ = choose_kind(seen, self.objects)
         self.vocabulary_size_ = max(len(display.items) for display in seen)
         train, held_out = self._read(trained, displays), self._read(*validation)
         self.max_length_ = max(map(len, train.sequences))
@@ -288,20 +288,10 @@ class OAT(SearchModel, BaseEstimator):
             disable=not progress,
         )
         for display in shown:
-            tokens = self._tokens(display)
-            draws = None
-            if drawn:
-                rngs = (trial_rng(seed, rollout, display.display_id) for rollout in range(n_rollouts))
-                draws = np.array([rng.random(self.max_length_) for rng in rngs])
-            sequences = roll_out(network, tokens, self.max_length_, draws)
-            centres = display.items[["x_px", "y_px"]].to_numpy(dtype=np.float64)
-            for rollout in range(n_rollouts):
-                objects = sequences[rollout if drawn else 0]
-                places = np.vstack([display.start_px, centres[objects]])
-                looked_at = np.r_[display.item_at(*display.start_px), objects]
-                paths[rollout, display.display_id] = SearchPath(
-                    places, looked_at, objects[-1] == tokens.target
-                )
+            found = search_display(
+                network, display, self._tokens(display), self.max_length_, n_rollouts, seed if drawn else None
+            )
+            paths |= {(rollout, display.display_id): path for rollout, path in enumerate(found)}
         return join_paths(self.name, paths, n_rollouts)
 
     def step_probabilities(
@@ -368,14 +358,8 @@ class OAT(SearchModel, BaseEstimator):
     def _training(self) -> Training:
         return PUBLISHED_TRAINING if self.training is None else as_training(self.training)
 
-    def _tokens(self, display: "SearchDisplay") -> Any:
-        tokens = read_display(display, self.objects_, self.crop_size_px)
-        if self.objects_ == "features" and len(tokens.appearance[0]) != self.n_features_:
-            raise ValueError(
-                f"display {display.display_id!r} has {len(tokens.appearance[0])} features; the model was trained with "
-                f"{self.n_features_}"
-            )
-        return tokens
+    def _tokens(self, display: "SearchDisplay") -> DisplayTokens:
+        return read_display(display, self.objects_, self.n_features_, self.crop_size_px)
 
     def _read(self, scanpaths: Scanpaths, displays: "SearchDisplays") -> Searches:
         shown = displays.select(scanpaths.displays)
@@ -387,13 +371,10 @@ class OAT(SearchModel, BaseEstimator):
         half = sizes.d_model // 2
         # Modules draw first weights, all overwritten, from the generator of the whole process: leave it as it was.
         with torch.random.fork_rng(devices=[]):
-            embedding: FeatureEmbedding | CropEmbedding
-            if self.objects_ == "features":
-                embedding = FeatureEmbedding(self.n_features_, half)
-            else:
-                embedding = CropEmbedding(half, self.crop_size_px, self.pyramid_levels)
             return OATNetwork(
-                embedding,
+                FeatureEmbedding(self.n_features_, half)
+                if self.objects_ == "features"
+                else CropEmbedding(half, self.crop_size_px, self.pyramid_levels),
                 PositionalCode(self.positions, half, self.max_grid, self.sigma),
                 sizes,
                 self.head,

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from encoders.solvers.checks import check_choice
+
 if TYPE_CHECKING:
     from stimuli.search_displays import SearchDisplay
 
@@ -44,32 +46,47 @@ class DisplayTokens:
         return len(self.places)
 
 
-def kind_of(displays: Sequence["SearchDisplay"]) -> ObjectKind:
-    """Return "features" where all displays have recognition vectors, "images" where all have images.
+def choose_kind(
+    displays: Sequence["SearchDisplay"], objects: Literal["auto", "features", "images"]
+) -> tuple[ObjectKind, int]:
+    """Return what the objects of some displays look like to the network, and the length of recognition vectors.
+
+    Parameters
+    ----------
+    displays : sequence of SearchDisplay
+    objects : {"auto", "features", "images"}
+        "auto" takes vectors where all displays have them, else images where all have them.
+
+    Returns
+    -------
+    kind : {"features", "images"}
+    n_features : int
+        0 for images.
 
     Raises
     ------
     ValueError
-        If a display has neither, or some have one and some the other.
+        For an unknown word, displays without what is asked for, or vectors of several lengths.
     """
-    lacking = {"features": "", "images": ""}
-    for display in displays:
-        if display.features is None:
-            lacking["features"] = lacking["features"] or display.display_id
-        if display.image is None:
-            lacking["images"] = lacking["images"] or display.display_id
-    if not lacking["features"]:
-        return "features"
-    if not lacking["images"]:
-        return "images"
-    raise ValueError(
-        f"objects need an appearance: display {lacking['features']!r} has no features and {lacking['images']!r} no "
-        "image; give all displays the one or the other"
-    )
+    check_choice("objects", objects, ("auto", "features", "images"))
+    without_features = [display.display_id for display in displays if display.features is None]
+    without_image = [display.display_id for display in displays if display.image is None]
+    if objects == "images" or (objects == "auto" and without_features and not without_image):
+        return "images", 0
+    if without_features:
+        shown = f" and {without_image[0]!r} no image" if without_image else ""
+        raise ValueError(
+            f"objects is {objects!r}, but display {without_features[0]!r} has no features{shown}: give all displays "
+            "the one or the other"
+        )
+    widths = {display.features.shape[1] for display in displays if display.features is not None}
+    if len(widths) > 1:
+        raise ValueError(f"recognition vectors have {sorted(widths)} features; all must have one length")
+    return "features", widths.pop()
 
 
 def read_display(
-    display: "SearchDisplay", kind: ObjectKind, crop_size_px: tuple[int, int] | None
+    display: "SearchDisplay", kind: ObjectKind, n_features: int, crop_size_px: tuple[int, int] | None
 ) -> DisplayTokens:
     """Return the objects of a display as the network takes them.
 
@@ -77,14 +94,15 @@ def read_display(
     ----------
     display : SearchDisplay
         With ``row`` and ``column`` of its items.
-    kind : {"features", "images"}
+    kind, n_features
+        What the network was made for, as `choose_kind` returns it.
     crop_size_px : (width, height) or None
         Size to which crops are brought; None leaves them as they are.
 
     Raises
     ------
     ValueError
-        For a display without grid, without the appearance that is asked for, without items, or whose target is
+        For a display without grid or items, of another appearance than the network was made for, or whose target is
         neither shown nor among its items.
     """
     name = display.display_id
@@ -101,7 +119,7 @@ def read_display(
         _nearest_line(items["y_px"].to_numpy(), rows, y),
         _nearest_line(items["x_px"].to_numpy(), columns, x),
     )
-    appearance = _vectors(display) if kind == "features" else _crops(display, crop_size_px)
+    appearance = _vectors(display, n_features) if kind == "features" else _crops(display, crop_size_px)
     return DisplayTokens(
         appearance=appearance,
         places=torch.from_numpy(np.column_stack([rows, columns, rows * n_columns + columns])),
@@ -117,10 +135,11 @@ def _nearest_line(centres_px: np.ndarray, lines: np.ndarray, start_px: float) ->
     return int(numbers[np.argmin(np.round(apart, 6))])
 
 
-def _vectors(display: "SearchDisplay") -> list[Tensor]:
+def _vectors(display: "SearchDisplay", n_features: int) -> list[Tensor]:
     target = display.target_features
-    if display.features is None:
-        raise ValueError(f"display {display.display_id!r} has no features, which this model was made for")
+    if display.features is None or display.features.shape[1] != n_features:
+        held = "no features" if display.features is None else f"{display.features.shape[1]} features"
+        raise ValueError(f"display {display.display_id!r} has {held}; the model was made for {n_features}")
     if target is None and display.target_item is not None:
         target = display.features[display.target_item]
     if target is None:

@@ -111,6 +111,9 @@ class PositionalCode(nn.Module):
         As `gaussian_table`, for an unknown name, or with fewer than 6 features.
     """
 
+    sides: Tensor
+    mark: Tensor
+
     def __init__(
         self, positions: Positions = "distance", n_features: int = 256, max_grid: int = 14, sigma: float = 2.0
     ) -> None:
@@ -120,15 +123,15 @@ class PositionalCode(nn.Module):
             raise ValueError(f"positions have {n_features} features; row, column and mark need two each")
         self.positions, self.max_grid = positions, max_grid
         self.n_side = n_features // 3
-        sides = (
+        table = (
             gaussian_table(max_grid, self.n_side, sigma)
             if positions == "distance"
             else sinusoid(torch.arange(max_grid, dtype=torch.float64), self.n_side).numpy()
         )
         # Buffers, saved with the weights: eigenvectors of another machine may be turned.
-        self.register_buffer("sides", torch.as_tensor(sides, dtype=torch.float32))
-        mark = gaussian_table(2, n_features - 2 * self.n_side, sigma)
-        self.register_buffer("mark", torch.as_tensor(mark, dtype=torch.float32))
+        self.register_buffer("sides", torch.as_tensor(table, dtype=torch.float32))
+        pair = gaussian_table(2, n_features - 2 * self.n_side, sigma)
+        self.register_buffer("mark", torch.as_tensor(pair, dtype=torch.float32))
 
     def forward(self, places: Tensor, marks: Tensor) -> Tensor:
         """Return the code of places.

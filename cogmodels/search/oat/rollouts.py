@@ -1,6 +1,7 @@
 """Searches that the network makes up step by step, from its own fixations."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,38 @@ from torch.nn import functional
 
 from cogmodels.search.oat.network import EncodedDisplays, OATNetwork
 from cogmodels.search.oat.objects import DisplayTokens
+from cogmodels.search.observer import trial_rng
+from cogmodels.search.policy import SearchPath
+
+if TYPE_CHECKING:
+    from stimuli.search_displays import SearchDisplay
+
+
+def search_display(
+    network: OATNetwork,
+    display: "SearchDisplay",
+    tokens: DisplayTokens,
+    max_length: int,
+    n_rollouts: int,
+    seed: int | None,
+) -> list[SearchPath]:
+    """Return searches of one display, from its start on over centres of objects.
+
+    With a seed each rollout is drawn, by random numbers of its own; without, all are the one with the likeliest steps.
+    """
+    draws = None
+    if seed is not None:
+        rngs = [trial_rng(seed, rollout, display.display_id) for rollout in range(n_rollouts)]
+        draws = np.array([rng.random(max_length) for rng in rngs])
+    sequences = roll_out(network, tokens, max_length, draws)
+    centres = display.items[["x_px", "y_px"]].to_numpy(dtype=np.float64)
+    start = np.array(display.start_px, dtype=np.float64)
+    paths = []
+    for rollout in range(n_rollouts):
+        objects = sequences[0 if draws is None else rollout]
+        places, seen = np.vstack([start, centres[objects]]), np.append(display.item_at(*start), objects)
+        paths.append(SearchPath(places, seen, bool(objects[-1] == tokens.target)))
+    return paths
 
 
 def roll_out(
@@ -93,21 +126,21 @@ class DecoderCache:
         self._past = [
             (encoded.memory.new_empty(shape), encoded.memory.new_empty(shape)) for _ in network.decoder
         ]
-        self._seen = [_project(layer.multihead_attn, encoded.memory, (1, 2)) for layer in network.decoder]
+        self._layers = [layer for layer in network.decoder if isinstance(layer, nn.TransformerDecoderLayer)]
+        self._seen = [_project(layer.multihead_attn, encoded.memory, (1, 2)) for layer in self._layers]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Return logits (n_rollouts, n_objects + 1) after one more token (n_rollouts, d_model) each."""
         state = tokens + self._time[self._step]
         end = self._step + 1
-        for layer, past, seen in zip(self._network.decoder, self._past, self._seen, strict=True):
-            assert isinstance(layer, nn.TransformerDecoderLayer)
+        for layer, past, (keys, values) in zip(self._layers, self._past, self._seen, strict=True):
             query, key, value = _project(layer.self_attn, state[:, None], (0, 1, 2))
             past[0][:, :, self._step], past[1][:, :, self._step] = key[:, :, 0], value[:, :, 0]
             own = functional.scaled_dot_product_attention(query, past[0][:, :, :end], past[1][:, :, :end])
             state = layer.norm1(state + layer.self_attn.out_proj(own.flatten(1)))
             # All searches look at one display: they are queries beside each other, not a batch.
             (query,) = _project(layer.multihead_attn, state[None], (0,))
-            read = functional.scaled_dot_product_attention(query, *seen)
+            read = functional.scaled_dot_product_attention(query, keys, values)
             state = layer.norm2(state + layer.multihead_attn.out_proj(read[0].transpose(0, 1).flatten(1)))
             state = layer.norm3(state + layer.linear2(functional.relu(layer.linear1(state))))
         self._step = end

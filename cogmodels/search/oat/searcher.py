@@ -161,16 +161,18 @@ class ShelfSearcher(SearchModel):
         for display in displays:
             read = self._read(display)
             centres = display.items[["x_px", "y_px"]].to_numpy(dtype=np.float64)
+            start = np.array(display.start_px, dtype=np.float64)
             for rollout in range(n_rollouts):
-                rng, fixated = trial_rng(seed, rollout, display.display_id), []
+                rng = trial_rng(seed, rollout, display.display_id)
+                fixated: list[int] = []
                 while len(fixated) < self.max_fixations:
                     chances = self._step(*read, fixated, display.target_item)
                     choice = int(rng.choice(len(chances), p=chances))
                     if choice == len(centres):
                         break
                     fixated.append(choice)
-                places = np.vstack([display.start_px, centres[fixated]])
-                objects = np.array([display.item_at(*display.start_px), *fixated])
+                places = np.vstack([start, centres[fixated]])
+                objects = np.array([display.item_at(*start), *fixated])
                 paths[rollout, display.display_id] = SearchPath(
                     places, objects, fixated[-1] == display.target_item
                 )

@@ -27,6 +27,11 @@ StopBy = Literal["delta", "loss"]
 TrainingProgress = Callable[[int, int, str], None]
 """Called after each epoch with epochs done, epochs at most, and how it went."""
 
+PUBLISHED_TRAINING = Training(
+    lr=1e-4, weight_decay=0.0, batch_size=20, n_epochs=500, clip_norm=1.0, patience_epochs=30
+)
+"""Adam at a constant rate, stopped after 30 epochs without a better Delta (Fang et al. 2024)."""
+
 NO_STEP = -100
 """Stands where a trial is over; the loss leaves it out."""
 _ORDER, _DROPOUT, _VALIDATION = 1, 2, 3  # streams of the seed; the initial weights have another
@@ -242,7 +247,7 @@ def step_logits(
     for row, sequence in enumerate(sequences):
         fixated[row, : len(sequence)] = chosen[row, : len(sequence)] = sequence
         chosen[row, len(sequence)] = stop
-    device = network.places.sides.device
+    device = network.device
     logits = network(displays, torch.from_numpy(fixated).to(device), torch.from_numpy(owner).to(device))
     never = torch.zeros_like(logits[0], dtype=torch.bool)
     never[0, stop] = True
