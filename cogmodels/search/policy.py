@@ -240,11 +240,7 @@ class SearchPolicy:
 def _checked_priority(priority: Any, display: "SearchDisplay") -> np.ndarray:
     """Return a model's priority, finite, as one value an item or as a map at the display's resolution."""
     values = np.asarray(priority, dtype=np.float64)
-    if (
-        values.ndim not in (1, 2)
-        or values.size == 0
-        or (values.ndim == 1 and len(values) != len(display.items))
-    ):
+    if values.shape != (len(display.items),) and not (values.ndim == 2 and values.size):
         raise ValueError(
             f"the model gave a priority of shape {values.shape} on display {display.display_id!r}; it must be a map "
             f"(n_rows, n_columns) or one value for each of the {len(display.items)} items"

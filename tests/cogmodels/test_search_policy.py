@@ -335,6 +335,12 @@ def test_priorities_that_are_none_are_refused(priority, message):
         Broken(priority).search([grid_display()])
 
 
+def test_a_display_without_items_is_given_up_at_once():
+    empty = grid_display(n_items=0, target_item=None)
+    places, _, found = walk(Listed([]).search([empty]))
+    assert (places.tolist(), found) == ([[30.0, 30.0]], False)
+
+
 def test_values_of_items_have_no_use_where_pixels_are_chosen():
     with pytest.raises(ValueError, match="every pixel is a candidate: give a map"):
         Listed(np.zeros(1)).search([scene_display()])
