@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 DIET_TRAINING = Training(
-    lr=2e-3,
+    lr=4e-3,
     weight_decay=1e-2,
     batch_size=64,
     n_epochs=15,
