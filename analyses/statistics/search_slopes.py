@@ -7,6 +7,7 @@ condition, set_size, rt_ms``; ``display`` and ``observer`` where they are known.
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -210,8 +211,8 @@ def mixed_effects(
     Raises
     ------
     ValueError
-        As in `search_slopes`; `group` is no column or has a single value; slopes are to vary over displays; or a
-        paradigm has a single condition.
+        As in `search_slopes`; `group` is no column or has a single value; times are all equal; slopes are to
+        vary over displays; or a paradigm has a single condition.
 
     References
     ----------
@@ -242,12 +243,18 @@ def mixed_effects(
         labels, conditions = _dummies(str(paradigm), trials)
         terms = ["intercept", "set_size", *(f"condition[{name}]" for name in conditions)]
         terms += [f"set_size:condition[{name}]" for name in conditions]
-        # Set sizes around their mean keep random intercepts and slopes apart, which REML needs to converge.
-        centred = x - x.mean()
         fixed = np.column_stack([ones, x, labels, labels * x[:, None]])
-        varying = np.column_stack([ones, centred]) if random_slopes else ones[:, None]
-        fit = MixedLM(trials["rt_ms"].to_numpy(), fixed, trials[group].to_numpy(), varying).fit(reml=True)
-        estimate, error = fit.fe_params, fit.bse_fe
+        # The same effects whatever the units of the random part; REML converges where all are about 1.
+        scaled = (x - x.mean()) / x.std()
+        varying = np.column_stack([ones, scaled]) if random_slopes else ones[:, None]
+        unit_ms = float(trials["rt_ms"].std())
+        if unit_ms == 0:
+            raise ValueError(f"all reaction times of paradigm {paradigm!r} are equal: there is nothing to fit")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the table says whether it converged
+            model = MixedLM(trials["rt_ms"].to_numpy() / unit_ms, fixed, trials[group].to_numpy(), varying)
+            fit = model.fit(reml=True)
+        estimate, error = fit.fe_params * unit_ms, fit.bse_fe * unit_ms
         z = estimate / error
         for i, term in enumerate(terms):
             ends = (estimate[i] - half_width * error[i], estimate[i] + half_width * error[i])
