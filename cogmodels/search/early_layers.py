@@ -67,6 +67,8 @@ class EarlyLayers:
     ----------
     grid : int
         Moving the picture by multiples of it moves all maps by whole places.
+    margin_px : int
+        By so much the part of a picture is longer that is needed where a box of it changed.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class EarlyLayers:
         self._spans, self._sides, self._plain = spans, sides, plain
         self._background = background
         self.grid = max(graph.strides[node] for node in cut)
+        box = Region(0, self.grid, 0, self.grid)
+        self.margin_px = self._needed(self._reached(box))[self._nodes[0]].shape[0] - self.grid
 
     def maps(self, display: DisplayMaps, top: int, left: int) -> dict[fx.Node, Placed] | None:
         """Return the maps of a display whose corner lies at a place of the window, where they differ from plain ones.
@@ -146,20 +150,25 @@ class EarlyLayers:
             regions[node] = self._spans[node].reached(region) if node in self._spans else region
         return regions
 
-    def _update(
-        self, maps: dict[fx.Node, Placed], picture: Tensor, row: int, column: int, box: Region
-    ) -> bool:
-        """Compute the maps anew where they see a box of the picture; return whether the window is wide enough."""
-        reached = self._reached(box.shifted(row, column))
+    def _needed(self, reached: dict[fx.Node, Region]) -> dict[fx.Node, Region]:
+        """Return the places of each operation that are seen where the cut is reached."""
         needed: dict[fx.Node, Region] = {}
         for node in reversed(self._nodes):
-            if node in maps:
+            if node in self._plain:
                 needed[node] = reached[node].hull(needed.get(node))
             if node not in needed:
                 continue
             seen = self._spans[node].seen(needed[node]) if node in self._spans else needed[node]
             for each in node.all_input_nodes:
                 needed[each] = seen.hull(needed.get(each))
+        return needed
+
+    def _update(
+        self, maps: dict[fx.Node, Placed], picture: Tensor, row: int, column: int, box: Region
+    ) -> bool:
+        """Compute the maps anew where they see a box of the picture; return whether the window is wide enough."""
+        reached = self._reached(box.shifted(row, column))
+        needed = self._needed(reached)
         if any(region != region.within(self._sides[node]) for node, region in needed.items()):
             return False
         values: dict[fx.Node, Tensor] = {}
@@ -230,7 +239,7 @@ def call(node: fx.Node, graph: LayerGraph, value: Callable[[fx.Node], Tensor]) -
     return node.target(*arguments, **named)
 
 
-def boxes_of(differs: np.ndarray, margin_px: int = 40) -> list[Region]:
+def boxes_of(differs: np.ndarray, margin_px: int = 80) -> list[Region]:
     """Return boxes that hold all places of a picture that differ from the background.
 
     Neighbours share a box where that costs less, each box being computed with a margin around it.
@@ -239,7 +248,7 @@ def boxes_of(differs: np.ndarray, margin_px: int = 40) -> list[Region]:
     ----------
     differs : ndarray of bool (n_rows, n_columns)
     margin_px : int
-        On both sides of a box together, twice what early layers see.
+        By so much the part that is computed is longer than a box.
     """
     n_rows, n_columns = differs.shape
     padded = np.pad(differs, ((0, -n_rows % _COARSE_PX), (0, -n_columns % _COARSE_PX)))

@@ -64,7 +64,7 @@ class WindowNetwork:
     def display(self, picture: Tensor) -> DisplayMaps:
         """Return a picture (1, 3, n_rows, n_columns) ready to be looked at."""
         differs = (picture != self.background.view(1, 3, 1, 1)).any(1)[0].cpu().numpy()
-        return DisplayMaps(picture, boxes_of(differs))
+        return DisplayMaps(picture, boxes_of(differs, self._early.margin_px) if self.in_parts else [])
 
     def look(self, display: DisplayMaps, top: int, left: int) -> list[Tensor]:
         """Return the maps while the upper left corner of the display lies at a place of the window.
