@@ -123,7 +123,9 @@ def read_collages(path: Path) -> pd.DataFrame:
     for name in sorted(content, key=lambda name: (len(name), name)):
         entry, label = content[name], f"{path}: collage {name}"
         try:
-            (box,) = entry["ground_truth"]
+            if len(entry["ground_truth"]) != 1:
+                raise ValueError(f"{label} has {len(entry['ground_truth'])} targets; needed is one.")
+            box = entry["ground_truth"][0]
             left, right, top, bottom = (_finite(box[key], label) for key in ("xmin", "xmax", "ymin", "ymax"))
             fixations = {
                 str(observer): _finite(places, label, n_axes=2)
