@@ -106,7 +106,8 @@ def train_diet(
     size_px : int
         Side of the pictures that the network is trained on, at least 2 ** number of stages.
     channels : sequence of int
-        Output channels of each stage, three stages at least: `EccNet` reads the last three.
+        Output channels of each stage, two stages at least. `EccNet` reads the last three of
+        those with a stride of 2 to 16 px, of which the default has four.
     training : Training
         Its seed draws the initial weights, the validation pictures (`validation_fraction`), which choose the epoch, and
         the order of the others.
@@ -255,9 +256,9 @@ def _check_settings(size_px: int, channels: Sequence[int], training: Training) -
         raise ValueError(
             f"training.n_members is {training.n_members}; a diet raises one network: set it to 1"
         )
-    if not is_list(list(channels), int, 3) or min(channels) < 1:
+    if not is_list(list(channels), int, 2) or min(channels) < 1:
         raise ValueError(
-            f"channels is {channels!r}; three or more positive whole numbers are needed, one a stage"
+            f"channels is {channels!r}; two or more positive whole numbers are needed, one a stage"
         )
     if type(size_px) is not int or size_px < 2 ** len(channels):
         raise ValueError(

@@ -19,11 +19,13 @@ from cogmodels.search.diets import (
     read_diet_metadata,
     train_diet,
 )
+from cogmodels.search.eccnet import EccNet
 from encoders import Training, extract_features
 from encoders.backbones import load_backbone
 from encoders.training.splits import member_folds
 from stimuli import StimulusSet
 from stimuli.image_diets import change_diet
+from stimuli.search_displays import make_paradigm
 from stimuli.shaded_world import ShadedWorld
 
 SIZE = 16
@@ -187,7 +189,7 @@ def test_folders_that_hold_something_else_are_left_alone(trained, pictures, tmp_
         ({"labels": ["a"] * 64}, ValueError, "two or more"),
         ({"labels": ["a", "b"] * 32, "test": WORLD.draw(4)}, ValueError, "name of a column"),
         ({"size_px": 4}, ValueError, "at least 8 pixels"),
-        ({"channels": (8, 8)}, ValueError, "three or more"),
+        ({"channels": (8,)}, ValueError, "two or more"),
         ({"channels": (8, 0, 8)}, ValueError, "positive"),
         ({"training": None}, TypeError, "Training"),
         ({"training": Training(n_members=3)}, ValueError, "n_members"),
@@ -269,6 +271,15 @@ def test_float_pictures_are_what_they_are_in_8_bits(pictures, tmp_path):
     one = train_diet(pictures, tmp_path / "one", **SMALL)
     other = train_diet(as_floats, tmp_path / "other", **SMALL)
     assert weights(one) == weights(other)
+
+
+def test_eccnet_searches_with_it_and_reads_its_stages(trained):
+    displays = make_paradigm("lighting_direction", 1, set_sizes=[6], px_per_degree=15.0)
+    model = EccNet(trained[0], px_per_degree=15.0)
+    assert model.layers == (("features.6", "features.6"), ("features.10", "features.10"))
+    found = model.search(displays).trials
+    assert found["found"].all()
+    assert found["n_fixations"].between(1, 6).all()
 
 
 @pytest.mark.slow
