@@ -106,8 +106,8 @@ def train_diet(
     size_px : int
         Side of the pictures that the network is trained on, at least 2 ** number of stages.
     channels : sequence of int
-        Output channels of each stage, two stages at least. `EccNet` reads the last three of
-        those with a stride of 2 to 16 px, of which the default has four.
+        Output channels of each stage, two stages at least. `EccNet` reads the last three of those with a
+        stride of 2 to 16 px, of which the default has four.
     training : Training
         Its seed draws the initial weights, the validation pictures (`validation_fraction`), which choose the epoch, and
         the order of the others.
