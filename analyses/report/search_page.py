@@ -31,6 +31,7 @@ from stimuli.search_displays import SearchDisplays
 
 REPORT = "report.html"
 PEOPLE = "people"
+_COUNTED = ", searches without success counted as the largest set size"
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def search_sentences(comparison: SearchComparison) -> list[str]:
         sentences.append(
             f"{run.name} ({MODELS[run.config.model]}) found {run.trials['found'].mean():.1%} of the targets of"
             f" {len(run.displays):,} displays, after {number(float(run.trials['n_fixations'].mean()))} fixations on"
-            f" average{', searches without success counted as the largest set size' if run.kind == 'set_sizes' else ''}."
+            f" average{_COUNTED if run.kind == 'set_sizes' else ''}."
         )
         if len(comparison.overall):
             for row in comparison.overall[comparison.overall["run"] == run.name].to_dict("records"):
@@ -182,7 +183,8 @@ def search_sentences(comparison: SearchComparison) -> list[str]:
                 )
         if len(comparison.areas):
             for row in comparison.areas[comparison.areas["run"] == run.name].to_dict("records"):
-                text = f"{row['displays']}: the area under {run.name}'s curve of found targets is {number(row['area'], 3)}"
+                area = number(row["area"], 3)
+                text = f"{row['displays']}: the area under {run.name}'s curve of found targets is {area}"
                 if np.isfinite(row.get("share", np.nan)):
                     text += (
                         f", {row['share']:.0%} of people's ({percent} interval {row['share_lower']:.0%} to"
@@ -204,7 +206,7 @@ def search_pictures(comparison: SearchComparison, displays: SearchDisplays | Non
                 "Reaction time over set size",
                 rt_over_set_size(comparison, over_sizes[0]),
                 "Mean reaction time by set size, a panel a paradigm and a colour a condition. Filled dots: the run,"
-                " whose fixations became milliseconds by fixed constants. Open dots, dashed: people, where they are known.",
+                " whose fixations became milliseconds by fixed constants. Open dots, dashed: people, where known.",
                 "Reaction time over set size. " + _slope_words(comparison),
             )
         )

@@ -34,7 +34,7 @@ def search_tables(comparison: SearchComparison) -> list[dict[str, Any]]:
         ),
         _table(
             "Direction of the asymmetries",
-            f"Mean asymmetry index with its {percent} interval over displays. r and error compare the slopes with people's.",
+            f"Mean asymmetry index with its {percent} interval over displays. r and error: slopes against people's.",
             (
                 "Run",
                 "Direction as people's",
