@@ -326,4 +326,4 @@ def _average(cells: Sequence[_Cell], people: FloatArray, scenes: FloatArray, rul
 
 
 def _ratio(total: FloatArray, weight: FloatArray, otherwise: float) -> FloatArray:
-    return np.divide(total, weight, out=np.full(total.shape, otherwise), where=weight > 0)
+    return np.divide(total, weight, out=np.full(total.shape, float(otherwise)), where=weight > 0)
