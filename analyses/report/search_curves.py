@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analyses.report import style
 from analyses.report.style import styled
@@ -87,15 +88,18 @@ def shares_of_ceiling(comparison: SearchComparison) -> Figure:
     figure = style.new_figure(0.7 + len(sets) * (0.4 + len(metrics) * (0.2 + 0.09 * len(runs))))
     axes = figure.subplots(len(sets), 1, squeeze=False, sharex=True)[:, 0]
     places = np.arange(len(metrics))[::-1].astype(float)
+    colours = dict(zip(runs, style.layer_colours(len(runs)), strict=True))
     for ax, name in zip(axes, sets, strict=True):
         ax.axvline(1.0, color=style.BLACK, linewidth=1.0, linestyle="--", zorder=0)
-        for number, (run, colour) in enumerate(zip(runs, style.layer_colours(len(runs)), strict=True)):
+        here = [run for run in runs if ((table["displays"] == name) & (table["run"] == run)).any()]
+        for number, run in enumerate(here):
+            colour = colours[run]
             rows = (
                 table[(table["displays"] == name) & (table["run"] == run)]
                 .set_index("metric")
                 .reindex(metrics)
             )
-            offset = 0.62 * (0.5 - (number + 0.5) / len(runs)) if len(runs) > 1 else 0.0
+            offset = 0.62 * (0.5 - (number + 0.5) / len(here)) if len(here) > 1 else 0.0
             ax.hlines(places + offset, rows["share_lower"], rows["share_upper"], color=colour, linewidth=1.6)
             ax.scatter(
                 rows["share"],
@@ -103,12 +107,15 @@ def shares_of_ceiling(comparison: SearchComparison) -> Figure:
                 color=colour,
                 s=20,
                 zorder=3,
-                label=style.shorten(run, 28) if ax is axes[0] else None,
             )
         ax.set_yticks(places, metrics)
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(-0.6, len(metrics) - 0.4)
         ax.set_title(style.shorten(name, 40))
     axes[-1].set_xlabel("share of the human ceiling (dashed: as alike as people are to each other)")
-    figure.legend(loc="outside upper center", ncols=4)
+    handles = [
+        Line2D([], [], color=colour, marker="o", markersize=4.5, linewidth=1.6, label=style.shorten(run, 28))
+        for run, colour in colours.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure

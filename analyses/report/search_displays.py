@@ -84,7 +84,7 @@ def scanpaths_on_displays(displays: SearchDisplays, observers: Mapping[str, Scan
         label = condition or display.display_id
         if display.set_size is not None and condition:
             label += f" · {display.set_size}"
-        ax.set_title(style.shorten(label, 100 // len(shown)), fontsize=7.5)
+        ax.set_title(style.shorten(label, 84 // max(len(shown), 2)), fontsize=7.5)
     return figure
 
 

@@ -75,7 +75,7 @@ def fixation_densities(observers: Mapping[str, Scanpaths], displays: pd.DataFram
         ax.set_title(style.shorten(name, 26))
         ax.set(xticks=[], yticks=[])
     style.close_grid(axes, len(shown))
-    bar = figure.colorbar(picture, ax=axes, shrink=0.8, extend="max")
-    bar.set_label("fixations, times an even spread")
+    bar = figure.colorbar(picture, ax=axes, shrink=0.9, extend="max", pad=0.02, aspect=16)
+    bar.set_label("times an even spread", fontsize=7.5)
     bar.outline.set_visible(False)
     return figure
