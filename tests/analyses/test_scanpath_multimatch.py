@@ -27,7 +27,7 @@ def structured(path, durations):
 
 
 def peer(a, b, durations_a, durations_b, **settings):
-    """Compare pairs with multimatch-gaze; -1 where it stops, at one small saccade that nothing is left to merge with."""
+    """Compare pairs with multimatch-gaze; -1 where it stops: at a small saccade that has no other to merge with."""
     values = np.full((len(a), 5), -1.0)
     for row, (p, q, s, t) in enumerate(zip(a, b, durations_a, durations_b, strict=True)):
         with suppress(IndexError):

@@ -132,4 +132,5 @@ def agreement(people, displays, rule, score):
         everything += known
         if known:
             by_display.append(np.mean(known))
-    return np.mean({"leave-one-observer-out": by_person, "all-pairs": by_display, "pooled": everything}[rule])
+    values = {"leave-one-observer-out": by_person, "all-pairs": by_display, "pooled": everything}[rule]
+    return np.mean(values) if values else math.nan
