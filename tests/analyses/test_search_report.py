@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analyses.experiments.compare_search import SearchComparison, compare_search, summarize_searches
 from analyses.experiments.search import SearchRun
+from analyses.experiments.search_set_sizes import overall_table
 from analyses.report.page import as_png
 from analyses.report.search_curves import found_curves, shares_of_ceiling
 from analyses.report.search_displays import choose_displays, scanpaths_on_displays
@@ -37,7 +38,8 @@ def in_paradigm(run: SearchRun) -> SearchComparison:
         (run.name, "mean", "", "", 0.25, 0.1, 0.4, 0.7),
     ]
     columns = ["run", "paradigm", "steeper", "shallower", "index", "lower", "upper", "human_index"]
-    return replace(found, index=pd.DataFrame(rows, columns=columns))
+    index, slopes = pd.DataFrame(rows, columns=columns), found.slopes.assign(human_slope=5.0)
+    return replace(found, index=index, slopes=slopes, overall=overall_table(index, slopes))
 
 
 @pytest.fixture(scope="module")
