@@ -9,14 +9,14 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from analyses.cli import compare, data, fit, listing, prediction
+from analyses.cli import compare, data, fit, listing, prediction, search
 from cogmodels import __version__
 
 _INTERRUPTED = 130  # the status with which typer ends on Ctrl-C
 
 app = typer.Typer(
     name="cogmodels",
-    help="Fit encoding models to voxels, with noise ceilings, nulls and provenance.",
+    help="Fit encoding models to voxels, and let models search displays as people do.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,6 +28,7 @@ app.command("report")(prediction.report)
 app.command("compare")(compare.compare)
 app.command("list")(listing.list_things)
 app.add_typer(data.app, name="data")
+app.add_typer(search.app, name="search")
 
 
 def _print_version(wanted: bool) -> None:

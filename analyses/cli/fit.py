@@ -126,8 +126,8 @@ def fit(
         "subject": subject,
         "encoder": encoder,
         "encoder_preset": encoder_preset,
-        "encoder_options": None if option is None else _settings("--option", option),
-        "training": None if training is None else _settings("--training", training),
+        "encoder_options": None if option is None else read_settings("--option", option),
+        "training": None if training is None else read_settings("--training", training),
         "queries": queries,
         "ensemble": ensemble or None,
         "time_series_samples": samples,
@@ -136,7 +136,7 @@ def fit(
         "n_folds": folds,
         "inner_folds": inner_folds,
         "group_by": group_by,
-        "delays_volumes": None if delays is None else _whole_numbers("--delays", delays),
+        "delays_volumes": None if delays is None else read_whole_numbers("--delays", delays),
         "scale_features": scale_features or None,
         "null": null,
         "n_permutations": permutations,
@@ -184,7 +184,7 @@ def fit(
         return
     from encoders.cluster import open_cluster
 
-    options = _settings("--slurm", slurm) if slurm else None
+    options = read_settings("--slurm", slurm) if slurm else None
     with open_cluster(cluster, workers, slurm=options) as opened:
         _run(config, out, resume=resume, cluster=opened)
 
@@ -206,7 +206,7 @@ def parse_alphas(text: str) -> tuple[float, ...]:
         raise ValueError(f"--alphas: {text!r} is neither '1,10,100' nor 'LOWEST:HIGHEST:NUMBER'") from error
 
 
-def _settings(option: str, texts: list[str]) -> dict[str, Any]:
+def read_settings(option: str, texts: list[str]) -> dict[str, Any]:
     """Read ``NAME=VALUE`` pairs; values are numbers, true, false, none, comma-separated numbers, or words."""
     settings: dict[str, Any] = {}
     for text in texts:
@@ -232,7 +232,8 @@ def _value(text: str) -> bool | int | float | str | tuple[float, ...] | None:
         return text
 
 
-def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
+def read_whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """Read comma-separated whole numbers."""
     try:
         return tuple(int(number) for number in text.split(","))
     except ValueError as error:

@@ -18,6 +18,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 NeuroidKind = Literal["voxels", "vertices", "neurons", "electrodes", "sensors"]
 """What the columns of responses are, in words."""
 NEUROID_KINDS: tuple[str, ...] = get_args(NeuroidKind)
+Holds = Literal["responses", "search"]
+"""Whether a data set is loaded as a `Dataset` or as a `SearchDataset`."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,14 @@ class DatasetInfo:
         Folder below ``COGMODELS_DATA`` and below the cache.
     neuroid_kind : {"voxels", "vertices", "neurons", "electrodes", "sensors"}
         What the columns of the responses are; reports speak of them so.
+    holds : {"responses", "search"}
+        Responses of the brain, loaded as a `Dataset`; or fixations and reaction times of people who searched
+        displays, loaded as a `SearchDataset`, to which neuroids mean nothing.
 
     Raises
     ------
     ValueError
-        If `neuroid_kind` is none of these.
+        If `neuroid_kind` or `holds` is none of these.
     """
 
     name: str
@@ -94,9 +99,12 @@ class DatasetInfo:
     description: str = ""
     folder: str = ""
     neuroid_kind: NeuroidKind = "voxels"
+    holds: Holds = "responses"
 
     def __post_init__(self) -> None:
         """Check what reports will say."""
+        if self.holds not in get_args(Holds):
+            raise ValueError(f"holds is {self.holds!r}; allowed are {', '.join(get_args(Holds))}.")
         if self.neuroid_kind not in NEUROID_KINDS:
             raise ValueError(
                 f"neuroid_kind is {self.neuroid_kind!r}; allowed are {', '.join(NEUROID_KINDS)}."

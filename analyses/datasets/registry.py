@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 from analyses.datasets.dataset import Dataset, DatasetInfo
 from analyses.datasets.download import fetch_files
+from analyses.datasets.search_dataset import SearchDataset
 from stimuli.files import unknown_name_message
 
-Loader = Callable[..., Dataset]
+# By these a type checker tells what `load_dataset` gives for a name that is written out.
+ResponseName = Literal[
+    "algonauts2023", "digits69", "haxby", "haxby-slice", "kriegeskorte92", "simulated", "v4-natural"
+]
+SearchName = Literal["amazon-covers", "coco-search18", "interiors", "search-asymmetry"]
+
+Loader = Callable[..., Dataset | SearchDataset]
+LoaderT = TypeVar("LoaderT", bound=Loader)
 Fetcher = Callable[[DatasetInfo, str | None], list[Path]]
 _ENTRIES: dict[str, tuple[DatasetInfo, Loader, Fetcher]] = {}
 
 
-def register_dataset(info: DatasetInfo, fetch: Fetcher = fetch_files) -> Callable[[Loader], Loader]:
+def register_dataset(info: DatasetInfo, fetch: Fetcher = fetch_files) -> Callable[[LoaderT], LoaderT]:
     """Enter a loader under the name that `info` gives.
 
     Parameters
@@ -28,7 +36,8 @@ def register_dataset(info: DatasetInfo, fetch: Fetcher = fetch_files) -> Callabl
     Returns
     -------
     callable
-        Decorator for a function ``loader(subject, **options) -> Dataset``.
+        Decorator for a function ``loader(subject, **options)`` that gives a `Dataset`, or a `SearchDataset`
+        where ``info.holds`` is ``"search"``.
 
     Raises
     ------
@@ -38,7 +47,7 @@ def register_dataset(info: DatasetInfo, fetch: Fetcher = fetch_files) -> Callabl
     if info.name in _ENTRIES:
         raise ValueError(f"A data set named {info.name!r} is registered already; choose another name.")
 
-    def enter(loader: Loader) -> Loader:
+    def enter(loader: LoaderT) -> LoaderT:
         _ENTRIES[info.name] = (info, loader, fetch)
         return loader
 
@@ -111,7 +120,25 @@ def fetch_dataset(name: str, subject: str | None = None) -> list[Path]:
     return _ENTRIES[name][2](info, subject)
 
 
-def load_dataset(name_or_folder: str | Path, subject: str | None = None, **options: Any) -> Dataset:
+@overload
+def load_dataset(name_or_folder: SearchName, subject: str | None = ..., **options: Any) -> SearchDataset: ...
+
+
+@overload
+def load_dataset(
+    name_or_folder: ResponseName | Path, subject: str | None = ..., **options: Any
+) -> Dataset: ...
+
+
+@overload
+def load_dataset(
+    name_or_folder: str, subject: str | None = ..., **options: Any
+) -> Dataset | SearchDataset: ...
+
+
+def load_dataset(
+    name_or_folder: str | Path, subject: str | None = None, **options: Any
+) -> Dataset | SearchDataset:
     """Load one subject of a data set, by the data set's name or from a folder of one's own.
 
     Parameters
@@ -127,7 +154,9 @@ def load_dataset(name_or_folder: str | Path, subject: str | None = None, **optio
 
     Returns
     -------
-    Dataset
+    Dataset or SearchDataset
+        Stimuli and responses of the brain; or, where ``dataset_info(name).holds`` is ``"search"``, displays and
+        people's scanpaths. `load_response_dataset` gives the first alone.
 
     Raises
     ------
@@ -154,6 +183,43 @@ def load_dataset(name_or_folder: str | Path, subject: str | None = None, **optio
     return loader(subject, **options)
 
 
+def load_response_dataset(name_or_folder: str | Path, subject: str | None = None, **options: Any) -> Dataset:
+    """Load a data set with responses of the brain, and refuse others before any file is read.
+
+    Parameters
+    ----------
+    name_or_folder, subject, **options
+        As in `load_dataset`.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    ValueError
+        If the data set holds visual search; and as `load_dataset`.
+    """
+    name = str(name_or_folder)
+    if not isinstance(name_or_folder, Path) and name in _ENTRIES and _ENTRIES[name][0].holds == "search":
+        with_responses = ", ".join(info.name for info in list_datasets() if info.holds == "responses")
+        raise ValueError(
+            f"{name} holds displays and scanpaths of people who searched, and no responses to fit or decode; "
+            f"data sets with responses are {with_responses}, or a folder of your own. Search data go with "
+            "models of search: load_dataset, then a model's search(displays)."
+        )
+    dataset = load_dataset(name_or_folder, subject, **options)
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"the loader of {name} gave a {type(dataset).__name__} where its info says that it holds responses; "
+            'register it with holds="search".'
+        )
+    return dataset
+
+
 def _check_subject(info: DatasetInfo, subject: str) -> None:
     if subject not in info.subjects:
-        raise ValueError(f"subject is {subject!r}; {info.name} has {', '.join(info.subjects)}.")
+        hint = ""
+        if info.holds == "search":
+            hint = " Observers are loaded together; take one with scanpaths.select(observers=...)."
+        raise ValueError(f"subject is {subject!r}; {info.name} has {', '.join(info.subjects)}.{hint}")

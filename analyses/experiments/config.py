@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -66,7 +66,22 @@ class FeatureSpace(BaseModel):
         return self.label or self.backbone
 
 
-class EncodingConfig(BaseModel):
+class RunConfig(BaseModel):
+    """All choices of one run, whatever it computes."""
+
+    model_config = _FROZEN
+
+    @property
+    def identity(self) -> str:
+        """Hash of every choice: two runs with the same identity compute the same thing."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+ConfigT = TypeVar("ConfigT", bound=RunConfig)
+
+
+class EncodingConfig(RunConfig):
     """All choices of one encoding run.
 
     Attributes
@@ -132,8 +147,6 @@ class EncodingConfig(BaseModel):
     device, dtype, batch_size
         Passed to extraction and solver.
     """
-
-    model_config = _FROZEN
 
     dataset: str
     subject: str | None = None
@@ -214,12 +227,6 @@ class EncodingConfig(BaseModel):
             )
         return self
 
-    @property
-    def identity(self) -> str:
-        """Hash of every choice: two runs with the same identity compute the same thing."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
 
 #: The runs that this package repeats from the literature or ships as its demonstration; `cogmodels fit --preset`.
 PRESETS: dict[str, EncodingConfig] = {
@@ -279,7 +286,12 @@ def preset(name: str) -> EncodingConfig:
 
 
 def read_config(path: Path) -> EncodingConfig:
-    """Read the `config.json` of a run.
+    """Read the `config.json` of an encoding run; as `read_run_config`."""
+    return read_run_config(path, EncodingConfig)
+
+
+def read_run_config(path: Path, kind: type[ConfigT]) -> ConfigT:
+    """Read the `config.json` of a run of some kind.
 
     Raises
     ------
@@ -291,7 +303,7 @@ def read_config(path: Path) -> EncodingConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {path.name}: it is no run's folder")
     try:
-        return EncodingConfig.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValueError as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(map(str, problem["loc"]))

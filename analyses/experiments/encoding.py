@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from analyses.datasets import Dataset, load_dataset
+from analyses.datasets import Dataset, load_response_dataset
 from analyses.experiments.config import TRAINED, EncodingConfig
 from analyses.experiments.design import Design, check_inner_folds, compact_features, make_design
 from analyses.experiments.encoding_models import describe_encoder, make_encoder
@@ -100,7 +100,7 @@ def run_encoding(
     out = Path(out)
     started, cpu_started = time.time(), time.process_time()
     if dataset is None:
-        dataset = load_dataset(config.dataset, config.subject, **config.dataset_options)
+        dataset = load_response_dataset(config.dataset, config.subject, **config.dataset_options)
     design = make_design(dataset, config)
     null_kind(config)
     _check_choices(config, dataset)

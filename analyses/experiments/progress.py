@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class FitProgress:
-    """Bars for fits and permutations; a context manager."""
+    """Bars for fits, permutations and other work in pieces; a context manager."""
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -32,13 +32,14 @@ class FitProgress:
 
     def fits(self, done: int, of: int, _label: str) -> None:
         """Show that `done` of `of` fits are finished."""
-        self._show("fits", done, of)
+        self.show("fits", done, of)
 
     def permutations(self, done: int, of: int, _label: str) -> None:
         """Show that `done` of `of` permutations are finished."""
-        self._show("null", done, of)
+        self.show("null", done, of)
 
-    def _show(self, name: str, done: int, of: int) -> None:
+    def show(self, name: str, done: int, of: int) -> None:
+        """Show that `done` of `of` pieces of some work are finished."""
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=of)
         self._bars.update(self._tasks[name], completed=done)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from analyses.experiments.config import EncodingConfig, read_config
+from analyses.experiments.config import RunConfig, read_run_config
 from stimuli.files import atomic_write
 
 CONFIG = "config.json"
@@ -18,17 +18,19 @@ FEATURES = "features"
 _UNFINISHED_CONFIG = re.compile(rf"\.[0-9a-f]{{12}}\.{re.escape(CONFIG)}")
 
 
-def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> None:
+def claim_run_folder(folder: Path, config: RunConfig, *, resume: bool, results: str = RESULTS) -> None:
     """Make `folder` this run's own, or go on with it.
 
     Parameters
     ----------
     folder : Path
         Where the run is written.
-    config : EncodingConfig
+    config : RunConfig
         What the run is.
     resume : bool
         Go on with an unfinished (or rewrite the end of a finished) run of the same configuration.
+    results : str
+        File that a finished run has.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> N
             " name a folder that is new or empty"
         )
     try:
-        other = read_config(folder / CONFIG)
+        other = read_run_config(folder / CONFIG, type(config))
     except ValueError as error:
         raise FileExistsError(f"out: {error}") from error
     if other.identity != config.identity:
@@ -67,7 +69,7 @@ def claim_run_folder(folder: Path, config: EncodingConfig, *, resume: bool) -> N
             f"{', or delete this one if that run has ended: it holds no results' if begun else ''}"
         )
     if not resume:
-        state = "a finished" if RESULTS in held else "an unfinished"
+        state = "a finished" if results in held else "an unfinished"
         raise FileExistsError(
             f"out: {folder} holds {state} run with these settings; add --resume (resume=True) to go on with it, or"
             " name another folder"

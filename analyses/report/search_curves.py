@@ -1,0 +1,121 @@
+"""How soon targets are found, beside people, and scanpaths as a share of the human ceiling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analyses.report import style
+from analyses.report.style import styled
+
+if TYPE_CHECKING:
+    from analyses.experiments.compare_search import SearchComparison
+
+MAX_RUNS = 7
+PEOPLE = "people"
+
+
+@styled
+def found_curves(comparison: SearchComparison) -> Figure:
+    """Draw the share of targets found by each fixation, a panel a set of displays.
+
+    Parameters
+    ----------
+    comparison : SearchComparison
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The first 7 runs with their bands over displays; people in black, their band over people and displays.
+    """
+    table = comparison.curves
+    sets = list(dict.fromkeys(table["displays"]))
+    figure = style.new_figure(0.5 + 3.0 * len(sets), 5.4)
+    axes = figure.subplots(len(sets), 1, squeeze=False)[:, 0]
+    runs = [name for name in dict.fromkeys(table["observer"]) if name != PEOPLE][:MAX_RUNS]
+    colours = dict(zip(runs, style.layer_colours(len(runs)), strict=True)) | {PEOPLE: style.BLACK}
+    for ax, name in zip(axes, sets, strict=True):
+        of_set = table[table["displays"] == name]
+        for observer in [PEOPLE, *runs]:
+            curve = of_set[of_set["observer"] == observer]
+            if curve.empty:
+                continue
+            colour = colours[observer]
+            wide = observer == PEOPLE
+            ax.fill_between(
+                curve["fixation"],
+                curve["lower"],
+                curve["upper"],
+                color=colour,
+                alpha=0.2 if wide else 0.1,
+                linewidth=0,
+            )
+            ax.plot(
+                curve["fixation"],
+                curve["found"],
+                color=colour,
+                linewidth=2.2 if wide else 1.5,
+                label=style.shorten(observer, 28),
+            )
+        ax.set(ylim=(0, 1.02), xlim=(1, max(2, of_set["fixation"].max())), ylabel="share of targets found")
+        ax.set_title(style.shorten(name, 40))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes[-1].set_xlabel("fixation")
+    return figure
+
+
+@styled
+def shares_of_ceiling(comparison: SearchComparison) -> Figure:
+    """Draw how alike scanpaths of runs and people are, as a share of how alike people's are to each other.
+
+    Parameters
+    ----------
+    comparison : SearchComparison
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel a set of displays, a row a measure, with intervals; the line at 1 is the human ceiling.
+    """
+    table = comparison.scores
+    sets = list(dict.fromkeys(table["displays"]))
+    metrics = list(dict.fromkeys(table["metric"]))
+    runs = list(dict.fromkeys(table["run"]))[:MAX_RUNS]
+    figure = style.new_figure(0.7 + len(sets) * (0.4 + len(metrics) * (0.2 + 0.09 * len(runs))))
+    axes = figure.subplots(len(sets), 1, squeeze=False, sharex=True)[:, 0]
+    places = np.arange(len(metrics))[::-1].astype(float)
+    colours = dict(zip(runs, style.layer_colours(len(runs)), strict=True))
+    for ax, name in zip(axes, sets, strict=True):
+        ax.axvline(1.0, color=style.BLACK, linewidth=1.0, linestyle="--", zorder=0)
+        here = [run for run in runs if ((table["displays"] == name) & (table["run"] == run)).any()]
+        for number, run in enumerate(here):
+            colour = colours[run]
+            rows = (
+                table[(table["displays"] == name) & (table["run"] == run)]
+                .set_index("metric")
+                .reindex(metrics)
+            )
+            offset = 0.62 * (0.5 - (number + 0.5) / len(here)) if len(here) > 1 else 0.0
+            ax.hlines(places + offset, rows["share_lower"], rows["share_upper"], color=colour, linewidth=1.6)
+            ax.scatter(
+                rows["share"],
+                places + offset,
+                color=colour,
+                s=20,
+                zorder=3,
+            )
+        ax.set_yticks(places, metrics)
+        ax.tick_params(axis="y", length=0)
+        ax.set_ylim(-0.6, len(metrics) - 0.4)
+        ax.set_title(style.shorten(name, 40))
+    axes[-1].set_xlabel("share of the human ceiling (dashed: as alike as people are to each other)")
+    handles = [
+        Line2D([], [], color=colour, marker="o", markersize=4.5, linewidth=1.6, label=style.shorten(run, 28))
+        for run, colour in colours.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    return figure
