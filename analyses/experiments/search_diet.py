@@ -78,6 +78,7 @@ def run_diet(
     if change is not None and change not in CHANGES:
         raise KeyError(unknown_name_message("change", change, CHANGES))
     labels: Any = "label"
+    diet: dict[str, Any]
     if data is None:
         world = ShadedWorld(light=light or "above")
         stimuli, diet = world.draw(n_images, seed=seed), {"world": world.describe()}

@@ -120,12 +120,11 @@ def _check_options(argument: str, options: Mapping[str, Any], kind: type[Any]) -
     """Refuse an option that a class does not take."""
     known: set[str] = set()
     for each in kind.__mro__:  # a subclass may hand its options on
-        if each.__init__ is not object.__init__:
-            known |= {
-                name
-                for name, parameter in inspect.signature(each.__init__).parameters.items()
-                if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            }
-    known -= {"self", "policy", "name", "backbone"}
+        known |= {
+            name
+            for name, parameter in inspect.signature(each).parameters.items()
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        }
+    known -= {"policy", "name", "backbone"}
     if unknown := sorted(set(options) - known):
         raise ValueError(unknown_name_message(f"{argument} of {kind.__name__}", unknown[0], sorted(known)))

@@ -81,7 +81,7 @@ def test_train_raises_a_network_that_eccnet_can_look_through(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = tmp_path / "network"
-    quick = ("--images", "60", "--size", "16", "--training", "n_epochs=2")
+    quick = ("--images", "200", "--size", "32", "--training", "n_epochs=2")
     ends_well("search", "train", "--light", "below", *quick, "--out", str(network))
     assert "validation pictures named rightly" in capsys.readouterr().out
     small = (
@@ -105,7 +105,7 @@ def test_train_on_a_folder_of_images(tmp_path: Path) -> None:
         for number in range(20):
             picture = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(picture).save(tmp_path / "images" / label / f"{number}.png")
-    quick = ("--size", "16", "--training", "n_epochs=2", "--change", "rotate_90")
+    quick = ("--size", "32", "--training", "n_epochs=2", "--change", "rotate_90")
     ends_well(
         "search", "train", "--data", str(tmp_path / "images"), *quick, "--out", str(tmp_path / "network")
     )
