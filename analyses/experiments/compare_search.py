@@ -111,7 +111,7 @@ def compare_search(
         names = dict.fromkeys(run.config.paradigm for run in read)
         several = [at_hand for at_hand in map(people_at_hand, names) if at_hand is not None]
     else:
-        given = people if isinstance(people, list | tuple) else [people]
+        given = [people] if isinstance(people, str | Path) or not isinstance(people, Sequence) else people
         several = [load_people(each) for each in given]
         for each in several:
             if not any(_belongs(each, run) for run in read):
@@ -120,7 +120,7 @@ def compare_search(
                     f" runs' paradigms are {', '.join(dict.fromkeys(run.config.paradigm for run in read))}"
                 )
     several = list({each.name: each for each in several}.values())
-    settings = {"n_bootstrap": n_bootstrap, "confidence": confidence, "seed": seed}
+    settings: dict[str, Any] = {"n_bootstrap": n_bootstrap, "confidence": confidence, "seed": seed}
     read = [replace(run, config=run.config.model_copy(update=settings)) for run in read]
     return summarize_searches(read, several, scores=True, **settings)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 SCANPATHS, TRIALS, DISPLAYS = "scanpaths.csv", "trials.csv", "displays.csv"
-_DISPLAY_DTYPES = {"display": str, "paradigm": str, "condition": str, "set_size": "Int64"}
+_DISPLAY_DTYPES: dict[str, Any] = {"display": str, "paradigm": str, "condition": str, "set_size": "Int64"}
 _TEXT = {"observer": str, "display": str, "paradigm": str, "condition": str}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,8 @@ def scene_tables(
                 )
             shared = seen
     curves, areas, area_draws = _curves(name, runs, people, theirs, shared, n_bootstrap, confidence, seed)
-    found_scores, score_draws = pd.DataFrame(), {}
+    found_scores = pd.DataFrame()
+    score_draws: dict[str, dict[str, tuple[float, FloatArray]]] = {}
     if scores and theirs is not None and people is not None:
         found_scores, score_draws, more = _scores(
             name, runs, people, theirs.select(displays=shared), n_bootstrap, confidence, seed
@@ -152,7 +154,7 @@ def _curves(
         last = np.full(len(trials), np.inf)
         if people.fixations_allowed is not None:
             # Some made more fixations than they were allowed; these were seen as well.
-            last = np.maximum(people.fixations_allowed, trials["n_fixations"]).to_numpy(float)
+            last = np.maximum(people.fixations_allowed, trials["n_fixations"].to_numpy(float))
             n_max = int(people.fixations_allowed.max())
         else:
             n_max = max(1, int(trials["n_fixations"].max()))
@@ -235,13 +237,22 @@ def _scores(
         )
     theirs = theirs.select(displays=told)
     about = runs[0].displays.set_index("display").loc[theirs.displays]
-    sizes = {str(row.Index): (int(row.width_px), int(row.height_px)) for row in about.itertuples()}
-    shared_settings = {"n_bootstrap": n_bootstrap, "confidence": confidence, "seed": seed, "size_px": sizes}
-    rows, draws = [], {}
+    sizes = {
+        str(name): (int(width), int(height))
+        for name, width, height in zip(about.index, about["width_px"], about["height_px"], strict=True)
+    }
+    settings: dict[str, Any] = {
+        "n_bootstrap": n_bootstrap,
+        "confidence": confidence,
+        "seed": seed,
+        "size_px": sizes,
+    }
+    rows: list[dict[str, Any]] = []
+    draws: dict[str, dict[str, tuple[float, FloatArray]]] = {}
     for metric in METRICS:
-        ceiling = human_ceiling(theirs, metric, **shared_settings)
+        ceiling = human_ceiling(theirs, metric, **settings)
         for run in runs:
-            own = model_agreement(run.scanpaths.select(displays=told), theirs, metric, **shared_settings)
+            own = model_agreement(run.scanpaths.select(displays=told), theirs, metric, **settings)
             share = share_of_ceiling(own, ceiling)
             for place, value in enumerate(own.names):
                 if not np.isfinite(own.estimate[place]):

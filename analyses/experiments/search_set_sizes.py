@@ -148,7 +148,7 @@ def index_differences(
             estimates.append(pairs["index"].to_numpy())
             draws = slope_draws(trials, n_bootstrap, seed)
             of_paradigm = [
-                _index(*(draws[name, pairs.at[name, side]] for side in ("steeper", "shallower")))
+                _index(*(draws[name, str(pairs.at[name, side])] for side in ("steeper", "shallower")))
                 for name in paradigms
             ]
             samples.append(np.column_stack([*of_paradigm, np.mean(of_paradigm, axis=0)]))
@@ -181,7 +181,8 @@ def slope_draws(
     grouped = trials.groupby([*_CELL, "display"], as_index=False)["rt_ms"].agg(["sum", "size"])
     for (paradigm, condition), cells in grouped.groupby(["paradigm", "condition"], sort=True):
         sums: dict[str, NDArray[np.float64]] = {}
-        for size, cell in cells.groupby("set_size", sort=True):
+        for key, cell in cells.groupby("set_size", sort=True):
+            size = float(str(key))
             n = len(cell)
             counts = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(np.float64)
             weight, total = counts @ cell["size"].to_numpy(float), counts @ cell["sum"].to_numpy(float)

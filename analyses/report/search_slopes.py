@@ -116,14 +116,15 @@ def slopes_beside_people(comparison: SearchComparison) -> Figure:
     rows = list(dict.fromkeys(zip(table["paradigm"], table["condition"], strict=True)))
     labels = [f"{words(paradigm)}: {words(condition)}" for paradigm, condition in rows]
     by_row = table.set_index(["paradigm", "condition"])
-    human = [float(by_row.loc[[row], "human_slope"].iloc[0]) for row in rows]
+    first = table.drop_duplicates(["paradigm", "condition"]).set_index(["paradigm", "condition"])
+    human = first["human_slope"].reindex(rows).to_numpy(float)
     values = {
         run: by_row[by_row["run"] == run]
         .reindex(rows)[["slope_ms_per_item", "slope_lower", "slope_upper"]]
         .to_numpy(float)
         for run in dict.fromkeys(table["run"])
     }
-    return _dots(labels, values, np.array(human), "slope (ms an item)")
+    return _dots(labels, values, human, "slope (ms an item)")
 
 
 @styled
@@ -143,7 +144,7 @@ def asymmetry_by_paradigm(comparison: SearchComparison) -> Figure:
     rows = [name for name in dict.fromkeys(table["paradigm"]) if name != "mean"] + ["mean"]
     people = {name: _first(table, name) for name in rows}
     values = {
-        run: of_run.set_index("paradigm").reindex(rows)[["index", "lower", "upper"]].to_numpy(float)
+        str(run): of_run.set_index("paradigm").reindex(rows)[["index", "lower", "upper"]].to_numpy(float)
         for run, of_run in table.groupby("run", sort=False)
     }
     human = np.array([people[name] for name in rows])

@@ -249,7 +249,9 @@ def mixed_effects(
         varying = np.column_stack([ones, scaled]) if random_slopes else ones[:, None]
         unit_ms = float(trials["rt_ms"].std())
         if unit_ms == 0:
-            raise ValueError(f"all reaction times of paradigm {paradigm!r} are equal: there is nothing to fit")
+            raise ValueError(
+                f"all reaction times of paradigm {paradigm!r} are equal: there is nothing to fit"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the table says whether it converged
             model = MixedLM(trials["rt_ms"].to_numpy() / unit_ms, fixed, trials[group].to_numpy(), varying)
