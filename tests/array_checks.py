@@ -11,6 +11,7 @@ from jaxtyping import AbstractArray
 CHECKED_MODULES = (
     "analyses.metrics.normalization",
     "analyses.metrics.rsa",
+    "analyses.metrics.scanpath.alignment",
     "analyses.noise_ceiling",
     "analyses.statistics.nulls",
     "analyses.statistics.refit",

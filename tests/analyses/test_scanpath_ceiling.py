@@ -182,6 +182,27 @@ def test_short_scanpaths_are_counted_and_left_out():
     assert ceiling.to_frame()["n_undefined"].tolist() == ceiling.n_undefined.tolist()
 
 
+def test_start_counts_where_it_is_asked_for():
+    rng = np.random.default_rng(8)
+    names = [(o, d) for o in PEOPLE for d in DISPLAYS]
+    moved = [rng.uniform(0, SIZE, (n, 2)) for n in rng.integers(2, 6, len(names))]
+    centre = np.array([[100.0, 50]])
+    who = [list(part) for part in zip(*names, strict=True)]
+    whole = [np.concatenate([centre, path]) for path in moved]
+    paths = Scanpaths.from_lists(whole, *who, start=True)
+    settings = {"size_px": SIZE, "n_bootstrap": 5}
+    without, kept = (human_ceiling(paths, "multimatch", start=start, **settings) for start in (False, True))
+    np.testing.assert_array_equal(
+        without.samples, human_ceiling(Scanpaths.from_lists(moved, *who), "multimatch", **settings).samples
+    )
+    np.testing.assert_array_equal(
+        kept.samples, human_ceiling(Scanpaths.from_lists(whole, *who), "multimatch", **settings).samples
+    )
+    assert without.n_undefined[0] > 0 == kept.n_undefined[0]
+    with pytest.raises(ValueError, match="start of agreement and ceiling differ"):
+        share_of_ceiling(without, kept)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_model_agreement_equals_loops(rule):
     people, model = trials(6), trials(7, share=1.1, observers=("net#0", "net#1"))

@@ -9,20 +9,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64, Shaped, UInt8
 from numpy.typing import NDArray
-
-from analyses.metrics.scanpath.ragged import FloatArray, IntArray
 
 # cost(first, second, out): write the cost of pairing elements `first` of one sequence with elements `second` of the
 # other, laid backwards, into `out` (n_cells, n_pairs).
 Cost = Callable[[slice, slice, NDArray], None]
+Lengths = Int64[np.ndarray, " n_pairs"]
 
 FROM_ABOVE, FROM_LEFT, FROM_BOTH, AT_START = 0, 1, 2, 4
 
 
 def warp(
-    cost: Cost, lengths: tuple[IntArray, IntArray], *, moves: NDArray[np.uint8] | None = None
-) -> FloatArray:
+    cost: Cost,
+    lengths: tuple[Lengths, Lengths],
+    *,
+    moves: UInt8[np.ndarray, "n_diagonals n n_pairs"] | None = None,
+) -> Float64[np.ndarray, " n_pairs"]:
     """Return the least sum of costs over monotone paths from the first pair of elements to the last.
 
     A step goes on in one sequence or in both, and every cell of the path is paid for, the first included.
@@ -72,8 +75,8 @@ def warp(
 
 
 def follow_back(
-    moves: NDArray[np.uint8], lengths: tuple[IntArray, IntArray]
-) -> tuple[IntArray, IntArray, IntArray]:
+    moves: UInt8[np.ndarray, "n_diagonals n n_pairs"], lengths: tuple[Lengths, Lengths]
+) -> tuple[Int64[np.ndarray, "n_pairs n_steps"], Int64[np.ndarray, "n_pairs n_steps"], Lengths]:
     """Return the paths that `warp` found, from their ends to their beginnings.
 
     Parameters
@@ -107,7 +110,9 @@ def follow_back(
     return first, diagonal - first, 1 + np.count_nonzero(diagonal, axis=1)
 
 
-def edit(cost: Cost, lengths: tuple[IntArray, IntArray], gap: Any, dtype: Any = np.float64) -> NDArray:
+def edit(
+    cost: Cost, lengths: tuple[Lengths, Lengths], gap: Any, dtype: Any = np.float64
+) -> Shaped[np.ndarray, " n_pairs"]:
     """Return the least cost of turning one sequence into the other (Needleman and Wunsch 1970, as a minimum).
 
     Parameters
@@ -153,7 +158,9 @@ def edit(cost: Cost, lengths: tuple[IntArray, IntArray], gap: Any, dtype: Any = 
     return total
 
 
-def euclidean_cost(first: FloatArray, second: FloatArray) -> Cost:
+def euclidean_cost(
+    first: Float64[np.ndarray, "2 n n_pairs"], second: Float64[np.ndarray, "2 m n_pairs"]
+) -> Cost:
     """Return the cost that is the distance of two points.
 
     Parameters

@@ -50,6 +50,8 @@ class Agreement:
         The average on each draw.
     rule : str
         One of `RULES`, which says it in words.
+    start : bool
+        Whether fixation 0 was part of the scanpaths.
     confidence : float
         Nominal coverage.
     resample : {"both", "observers", "displays"}
@@ -70,6 +72,7 @@ class Agreement:
     upper: FloatArray
     samples: FloatArray
     rule: Rule
+    start: bool
     confidence: float
     resample: Resample
     seed: int
@@ -94,6 +97,7 @@ def human_ceiling(
     metric: str | Metric,
     rule: Rule = "leave-one-observer-out",
     *,
+    start: bool = False,
     resample: Resample = "both",
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
@@ -105,7 +109,7 @@ def human_ceiling(
     Parameters
     ----------
     scanpaths : Scanpaths
-        Of several people. Fixation 0 is left out.
+        Of several people.
     metric : str or callable
         "multimatch", "scanmatch", "dtw", "sequence_score", "edit_distance", or a function of two lists of places
         (n_fixations, 2) that returns (n_pairs,) or (n_pairs, n_values) and does not change when they are exchanged:
@@ -113,6 +117,9 @@ def human_ceiling(
     rule : {"leave-one-observer-out", "all-pairs", "pooled"}
         How scores are averaged; `RULES` says it in words. Never is a person paired with himself. The first weighs
         people equally, the second displays, the third pairs; they agree where everyone saw everything once.
+    start : bool
+        Whether fixation 0, where the gaze stood when the display came, is part of a scanpath where it was recorded.
+        With it, short searches reach the three fixations that MultiMatch needs, but all of them begin alike.
     resample : {"both", "observers", "displays"}
         What the bootstrap draws. Copies of one person in a draw are not paired with each other.
     n_bootstrap, confidence, seed
@@ -138,7 +145,7 @@ def human_ceiling(
         raise ValueError(
             "no display was seen by two people: a ceiling needs pairs of people on the same display"
         )
-    scores = score_pairs(scanpaths, scanpaths, pairs, metric, settings)
+    scores = score_pairs(scanpaths, scanpaths, pairs, metric, settings, start)
     # Each pair once as it is and once exchanged: whose trial is told, and whose tells it.
     both = PairScores(
         np.concatenate([scores.first, scores.second]),
@@ -147,7 +154,7 @@ def human_ceiling(
         scores.names,
     )
     cells = _cells(both, trials, trials.observer)
-    return _summarize(cells, scores, trials, rule, resample, n_bootstrap, confidence, seed)
+    return _summarize(cells, scores, trials, rule, start, resample, n_bootstrap, confidence, seed)
 
 
 def model_agreement(
@@ -156,6 +163,7 @@ def model_agreement(
     metric: str | Metric,
     rule: Rule = "leave-one-observer-out",
     *,
+    start: bool = False,
     resample: Resample = "both",
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
@@ -170,7 +178,7 @@ def model_agreement(
         One rollout or more on each display that people saw; all of them count as one observer.
     people : Scanpaths
         Trials on displays that the model did not search are left out.
-    metric, rule, resample, n_bootstrap, confidence, seed, **settings
+    metric, rule, start, resample, n_bootstrap, confidence, seed, **settings
         As in `human_ceiling`; "leave-one-observer-out" averages over rollouts, then over a person's displays, then over
         people. The draws are of people and displays.
 
@@ -194,9 +202,9 @@ def model_agreement(
     table = people.trials
     trials = index_trials(table["observer"], table["display"], len(table))
     pairs = pairs_on_displays(table["display"].to_numpy(str), model.trials["display"].to_numpy(str))
-    scores = score_pairs(people, model, pairs, metric, settings)
+    scores = score_pairs(people, model, pairs, metric, settings, start)
     cells = _cells(scores, trials, None)
-    return _summarize(cells, scores, trials, rule, resample, n_bootstrap, confidence, seed)
+    return _summarize(cells, scores, trials, rule, start, resample, n_bootstrap, confidence, seed)
 
 
 def share_of_ceiling(agreement: Agreement, ceiling: Agreement) -> pd.DataFrame:
@@ -205,8 +213,8 @@ def share_of_ceiling(agreement: Agreement, ceiling: Agreement) -> pd.DataFrame:
     Parameters
     ----------
     agreement, ceiling : Agreement
-        Of `model_agreement` and `human_ceiling`, by the same metric, rule, draws, people and displays. For similarities
-        only: a ratio of distances (DTW, edit distance) is smaller for the better model.
+        Of `model_agreement` and `human_ceiling`, by the same metric, rule and draws, of the same people and displays.
+        For similarities only: a ratio of distances (DTW, edit distance) is smaller for the better model.
 
     Returns
     -------
@@ -218,7 +226,7 @@ def share_of_ceiling(agreement: Agreement, ceiling: Agreement) -> pd.DataFrame:
     ValueError
         If the two do not rest on the same people, displays, metric, rule or draws.
     """
-    for name in ("names", "rule", "resample", "seed", "confidence", "observers", "displays"):
+    for name in ("names", "rule", "start", "resample", "seed", "confidence", "observers", "displays"):
         if getattr(agreement, name) != getattr(ceiling, name):
             raise ValueError(
                 f"{name} of agreement and ceiling differ; compute both on the same people and displays"
@@ -266,6 +274,7 @@ def _summarize(
     scores: PairScores,
     trials: Trials,
     rule: Rule,
+    start: bool,
     resample: Resample,
     n_bootstrap: int,
     confidence: float,
@@ -285,6 +294,7 @@ def _summarize(
         upper,
         samples,
         rule,
+        start,
         confidence,
         resample,
         seed,

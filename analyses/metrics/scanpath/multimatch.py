@@ -168,8 +168,9 @@ def _median_differences(
         y = points_a[1].take(at_a) - points_b[1].take(at_b)
         return np.sqrt(x * x + y * y)
 
-    halves = n_paired // 2, (n_paired - 1) // 2
     beyond = np.arange(at_a.shape[1]) >= n_paired[:, None]
+    # Places, in a flat table of sorted rows, of the two middle values (the same twice, where they are odd in number).
+    middle_two = np.arange(len(n_paired)) * at_a.shape[1] + np.stack([n_paired // 2, (n_paired - 1) // 2])
     medians = np.empty((len(n_paired), len(MULTIMATCH)))
     for column, values in enumerate(
         (
@@ -180,7 +181,7 @@ def _median_differences(
             _relative_difference(first.duration.take(at_a), second.duration.take(at_b)),
         )
     ):
-        middle = _middle_two(values, beyond, halves)
+        middle = _sort_and_take(values, beyond, middle_two)
         medians[:, column] = (_angle(middle) if column == 1 else middle).mean(axis=0)
     return medians
 
@@ -205,15 +206,12 @@ def _relative_difference(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.abs(a - b) / np.maximum(a, b)
 
 
-def _middle_two(
-    values: FloatArray, beyond: NDArray[np.bool_], halves: tuple[IntArray, IntArray]
-) -> FloatArray:
-    """Return the two middle values (the same twice, if they are odd in number) of each row, (2, n_rows).
+def _sort_and_take(values: FloatArray, beyond: NDArray[np.bool_], places: IntArray) -> FloatArray:
+    """Return what stands at `places` when each row is sorted up to its end, in the shape of `places`.
 
     `values` is overwritten. NaN where one that is not `beyond` the end is NaN.
     """
-    values[beyond] = np.inf
+    np.copyto(values, np.inf, where=beyond)
     values.sort(axis=1)
     # NaN come last of all.
-    known = np.where(np.isnan(values[:, -1]), np.nan, 0)
-    return np.stack([np.take_along_axis(values, half[:, None], axis=1)[:, 0] + known for half in halves])
+    return values.reshape(-1).take(places) + np.where(np.isnan(values[:, -1]), np.nan, 0)

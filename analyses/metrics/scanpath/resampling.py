@@ -71,7 +71,7 @@ def draw_counts(
 
 
 def percentile_interval(samples: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
-    """Return the ends of the percentile interval over the first axis; NaN where all samples are.
+    """Return the ends of the percentile interval over the first axis, of the samples that are known; NaN if none is.
 
     Raises
     ------

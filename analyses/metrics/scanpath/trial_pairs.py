@@ -54,13 +54,14 @@ def score_pairs(
     pairs: tuple[IntArray, IntArray],
     metric: str | Metric,
     settings: Mapping[str, Any],
+    start: bool = False,
 ) -> PairScores:
     """Compare trials of `one` with trials of `other`.
 
     Parameters
     ----------
     one, other : Scanpaths
-        Fixation 0 is left out of both.
+        Two tables, or the same twice.
     pairs : two (n_pairs,) int arrays
         Trials of `one` and of `other`.
     metric : str or callable
@@ -69,6 +70,8 @@ def score_pairs(
     settings : mapping
         Keyword arguments of the metric. ``size_px`` may be a mapping of display to (width, height). Durations are
         given to MultiMatch, and to ScanMatch where it has ``bin_ms``.
+    start : bool
+        Whether fixation 0, where it was recorded, is part of a scanpath.
 
     Raises
     ------
@@ -87,8 +90,8 @@ def score_pairs(
         settings["size_px"] = _sizes(settings["size_px"], one.trials["display"].to_numpy()[pairs[0]])
     if name == "multimatch" or (name == "scanmatch" and settings.get("bin_ms") is not None):
         for argument, paths, rows in (("durations_a", one, pairs[0]), ("durations_b", other, pairs[1])):
-            settings[argument] = _take(paths.durations(), rows)
-    values = [paths.objects() if name in ON_OBJECTS else paths.arrays() for paths in (one, other)]
+            settings[argument] = _take(paths.durations(start), rows)
+    values = [paths.objects(start) if name in ON_OBJECTS else paths.arrays(start) for paths in (one, other)]
     scores = np.asarray(
         function(_take(values[0], pairs[0]), _take(values[1], pairs[1]), **settings), dtype=np.float64
     )
