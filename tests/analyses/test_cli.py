@@ -273,7 +273,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
         "--backbone",
         "onehot",
     ]
-    command += ["--permutations", "40", "--bootstraps", "20", "--out", str(tmp_path / "run")]
+    command += ["--permutations", "120", "--bootstraps", "20", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
