@@ -99,8 +99,8 @@ def test_shelves_hold_no_object_twice_and_depend_on_the_seed():
     )
     assert one.content_hash == again.content_hash != other.content_hash
     for display in one:
-        assert len(np.unique(display.features, axis=0)) == 27
-        np.testing.assert_array_equal(display.features.sum(1), 2)
+        assert len(np.unique(display.features[:, :12], axis=0)) == 27
+        np.testing.assert_array_equal(display.features[:, :12].sum(1), 2)
         np.testing.assert_array_equal(display.target_features, display.features[display.target_item])
 
 

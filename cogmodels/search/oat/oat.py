@@ -162,7 +162,7 @@ class OAT(SearchModel, BaseEstimator):
 
     @classmethod
     def small(cls, **others: Any) -> "OAT":
-        """Return an OAT that trains on one CPU core in minutes: 2 layers of 96, at a rate of 1e-3.
+        """Return an OAT that trains on one CPU core in minutes: 2 layers of 64, at a rate of 1e-3.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class OAT(SearchModel, BaseEstimator):
         training = Training(
             lr=1e-3, weight_decay=0.0, batch_size=20, n_epochs=60, clip_norm=1.0, patience_epochs=15
         )
-        sizes: dict[str, Any] = {"d_model": 96, "n_layers": 2, "d_feedforward": 128, "training": training}
+        sizes: dict[str, Any] = {"d_model": 64, "n_layers": 2, "d_feedforward": 128, "training": training}
         return cls(**(sizes | others))
 
     def fit(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stimuli.search_displays import SearchDisplay, SearchDisplays
 
 N_COLOURS = N_SHAPES = 6
+N_OWN = 20
 
 
 def simulate_shelves(
@@ -34,8 +35,9 @@ def simulate_shelves(
     Returns
     -------
     SearchDisplays
-        1680 x 1050 px, without images. The recognition vector of an object says its colour (6 entries, one of them 1)
-        and its shape (another 6). No two objects of a shelf share both.
+        1680 x 1050 px, without images. The recognition vector of an object says its colour (6 entries, one of them 1),
+        its shape (another 6), and what else it looks like (20 random numbers, of length 1 on average). No two objects
+        of a shelf share colour and shape: cosines are about 1/3 where they share one, and 0 where none.
 
     Raises
     ------
@@ -54,7 +56,8 @@ def simulate_shelves(
     shelves = []
     for number in range(n_displays):
         kinds, target = rng.permutation(n_kinds)[:n_objects], int(rng.integers(n_objects))
-        vectors = np.hstack([np.eye(N_COLOURS)[kinds // N_SHAPES], np.eye(N_SHAPES)[kinds % N_SHAPES]])
+        own = rng.standard_normal((n_objects, N_OWN)) / np.sqrt(N_OWN)
+        vectors = np.hstack([np.eye(N_COLOURS)[kinds // N_SHAPES], np.eye(N_SHAPES)[kinds % N_SHAPES], own])
         shelves.append(
             shelf(
                 grid_shape=grid_shape, target_item=target, features=vectors, display_id=f"{prefix}-{number}"

@@ -129,7 +129,9 @@ def train_network(
     ).hexdigest()  # fmt: skip
     generator = make_generator(training.seed, _DROPOUT, device=training.device)
     set_generator(network, generator)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.lr, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
+    )
     saved = None if checkpoint is None else checkpoint.load(key)
     state = Progress() if saved is None else unpack(saved, network, optimizer, generator)
     run = _Run(network, train, validation, training, optimizer, stop_by, n_validation_rollouts)
