@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyses.datasets import load_dataset
 from analyses.metrics.scanpath import MULTIMATCH, Grouping, multimatch, ragged
 from tests.oracles import scanpath as oracle
 
@@ -142,6 +143,16 @@ def test_resting_gaze_unknown_durations_and_sizes_per_pair():
     shifted = moving + np.array([30, 40])
     sizes = [(300, 400), (30, 40)]
     np.testing.assert_allclose(multimatch([moving] * 2, [shifted] * 2, sizes)[:, 3], [0.9, 0])
+
+
+def test_equals_multimatch_gaze_on_people(real_data):
+    """Ruarte et al.: eye positions in tenths of pixels, where equal saccades could tie."""
+    paths = load_dataset("interiors").scanpaths
+    places, durations = paths.arrays(start=True), paths.durations(start=True)
+    chosen = np.random.default_rng(0).integers(0, len(places), (2, 400))
+    a, b = ([places[i] for i in row] for row in chosen)
+    s, t = ([durations[i] for i in row] for row in chosen)
+    np.testing.assert_allclose(multimatch(a, b, SIZE, s, t), peer(a, b, s, t), rtol=0, atol=1e-12)
 
 
 def test_few_or_no_scanpaths():

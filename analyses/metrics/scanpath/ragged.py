@@ -159,9 +159,9 @@ def length_batches(first: IntArray, second: IntArray) -> Iterator[IntArray]:
         rows = waiting.pop()
         n, m = first[rows], second[rows]
         padded, filled = len(rows) * int(n.max()) * int(m.max()), int(n @ m)
-        # Below a quarter of the limit, more batches cost more than what is padded.
+        # Below half of the limit, more batches cost more than what is padded.
         if len(rows) == 1 or (
-            padded <= _BATCH_CELLS and (padded <= 1.3 * filled or padded <= _BATCH_CELLS // 4)
+            padded <= _BATCH_CELLS and (padded <= 1.3 * filled or padded <= _BATCH_CELLS // 2)
         ):
             yield rows
             continue
