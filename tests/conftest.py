@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 from tests.array_checks import CHECKED_MODULES
@@ -13,6 +14,10 @@ os.environ.setdefault("BS_INSTALL_DEPENDENCIES", "no")
 os.environ.setdefault("RESULTCACHING_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A busy machine is no defect of the code: how long an example takes is not judged.
+settings.register_profile("cogmodels", deadline=None)
+settings.load_profile("cogmodels")
 
 # Only while testing, and only in the numerical core: users get errors of the functions' own from every public entry,
 # and pay nothing for annotations. Here, because the hook works on modules that are not imported yet.

@@ -7,11 +7,10 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analyses.experiments.search import SearchRun
 from analyses.metrics.scanpath.resampling import percentile_interval
-from analyses.statistics.search_slopes import asymmetry_index, asymmetry_interval, search_slopes
+from analyses.statistics.search_slopes import asymmetry_draws, asymmetry_interval, search_slopes
 
 MEAN = "mean"
 _CELL = ["paradigm", "condition", "set_size"]
@@ -143,67 +142,14 @@ def index_differences(
         samples, estimates = [], []
         for run in (a, b):
             trials = run.trials[run.trials["paradigm"].isin(paradigms)]
-            slopes = search_slopes(trials, n_bootstrap=2, seed=seed)
-            pairs = asymmetry_index(slopes, human)
-            estimates.append(pairs["index"].to_numpy())
-            draws = slope_draws(trials, n_bootstrap, seed)
-            of_paradigm = [
-                _index(*(draws[name, str(pairs.at[name, side])] for side in ("steeper", "shallower")))
-                for name in paradigms
-            ]
-            samples.append(np.column_stack([*of_paradigm, np.mean(of_paradigm, axis=0)]))
+            table, draws = asymmetry_draws(trials, human, n_bootstrap=n_bootstrap, seed=seed)
+            estimates.append(table["index"].to_numpy())
+            samples.append(draws.T)
         lower, upper = percentile_interval(samples[0] - samples[1], confidence)
         for place, name in enumerate([*paradigms, MEAN]):
             difference = estimates[0][place] - estimates[1][place]
             rows.append(("asymmetry index", name, a.name, b.name, difference, lower[place], upper[place]))
     return pd.DataFrame(rows, columns=["measure", "group", "run_a", "run_b", "difference", "lower", "upper"])
-
-
-def slope_draws(
-    trials: pd.DataFrame, n_bootstrap: int, seed: int
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Return the slope of each condition on draws of displays within set sizes.
-
-    Runs of the same displays get the same draws, so that differences between them are paired.
-
-    Parameters
-    ----------
-    trials : DataFrame
-        paradigm, condition, set_size, display, rt_ms; several trials of one display are drawn together.
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    dict of (paradigm, condition) to (n_bootstrap,) array
-        Milliseconds an item.
-    """
-    rng, draws = np.random.default_rng(seed), {}
-    grouped = trials.groupby([*_CELL, "display"], as_index=False)["rt_ms"].agg(["sum", "size"])
-    for (paradigm, condition), cells in grouped.groupby(["paradigm", "condition"], sort=True):
-        sums: dict[str, NDArray[np.float64]] = {}
-        for key, cell in cells.groupby("set_size", sort=True):
-            size = float(str(key))
-            n = len(cell)
-            counts = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(np.float64)
-            weight, total = counts @ cell["size"].to_numpy(float), counts @ cell["sum"].to_numpy(float)
-            for name, value in (
-                ("w", weight),
-                ("x", weight * size),
-                ("xx", weight * size**2),
-                ("y", total),
-                ("xy", total * size),
-            ):
-                sums[name] = sums.get(name, np.zeros(n_bootstrap)) + value
-        spread = sums["w"] * sums["xx"] - sums["x"] ** 2
-        draws[str(paradigm), str(condition)] = (sums["w"] * sums["xy"] - sums["x"] * sums["y"]) / spread
-    return draws
-
-
-def _index(steeper: NDArray[np.float64], shallower: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Below this a slope is rounding: it must not count as a direction.
-    high, low = (np.where(slopes > 1e-9, slopes, 0.0) for slopes in (steeper, shallower))
-    total = high + low
-    return np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
 
 
 def _whole_paradigms(run: SearchRun, human: pd.DataFrame) -> list[str]:

@@ -129,6 +129,37 @@ def asymmetry_interval(
         As in `search_slopes` and `asymmetry_index`.
     """
     tails = _tails(n_bootstrap, confidence)
+    table, samples = asymmetry_draws(rt, human, n_bootstrap=n_bootstrap, seed=seed)
+    table["lower"], table["upper"] = np.quantile(samples, tails, axis=1)
+    unknown = np.isnan(samples).any(axis=1)
+    table["share_right"] = np.where(unknown, np.nan, (samples > 0).mean(axis=1))
+    return table
+
+
+def asymmetry_draws(
+    rt: pd.DataFrame, human: pd.DataFrame, *, n_bootstrap: int = 1000, seed: int = 0
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Give the asymmetry index of a searcher, and the same on draws of displays within set sizes.
+
+    Searchers of the same displays get the same draws, so that differences between them are paired.
+
+    Parameters
+    ----------
+    rt, human, n_bootstrap, seed
+        As in `asymmetry_interval`.
+
+    Returns
+    -------
+    DataFrame
+        What `asymmetry_index` gives.
+    ndarray (n_rows of the table, n_bootstrap)
+        NaN where a set size has a single display.
+
+    Raises
+    ------
+    ValueError
+        As in `search_slopes` and `asymmetry_index`.
+    """
     lines = list(fit_lines(rt, n_bootstrap, seed))
     slopes = [(line.paradigm, line.condition, line.slope_ms_per_item) for line in lines]
     draws = {(line.paradigm, line.condition): line.slopes for line in lines}
@@ -136,11 +167,7 @@ def asymmetry_interval(
     paradigms = [str(name) for name in table.index[:-1]]
     pairs = zip(paradigms, table["steeper"], table["shallower"], strict=False)
     samples = np.array([_index(draws[name, high], draws[name, low]) for name, high, low in pairs])
-    samples = np.vstack([samples, samples.mean(axis=0)])
-    table["lower"], table["upper"] = np.quantile(samples, tails, axis=1)
-    unknown = np.isnan(samples).any(axis=1)
-    table["share_right"] = np.where(unknown, np.nan, (samples > 0).mean(axis=1))
-    return table
+    return table, np.vstack([samples, samples.mean(axis=0)])
 
 
 def set_size_interaction(rt: pd.DataFrame) -> pd.DataFrame:

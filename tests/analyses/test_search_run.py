@@ -23,7 +23,6 @@ from analyses.experiments.compare_search import compare_search
 from analyses.experiments.search import read_search_run, run_search
 from analyses.experiments.search_config import SearchConfig
 from analyses.experiments.search_scenes import found_draws
-from analyses.experiments.search_set_sizes import slope_draws
 from cogmodels.search import Scanpaths
 from cogmodels.search.oat.oat import OAT
 from cogmodels.search.reaction_time import INTERCEPT_MS, MS_PER_FIXATION
@@ -114,29 +113,6 @@ def test_slopes_are_those_of_a_plain_fit_to_the_trials(chance: Path) -> None:
     for row in found:
         own = trials[trials["condition"] == row["condition"]]
         assert row["slope_ms_per_item"] == pytest.approx(np.polyfit(own["set_size"], own["rt_ms"], 1)[0])
-
-
-def test_slope_draws_are_fits_to_the_drawn_displays() -> None:
-    rng = np.random.default_rng(1)
-    trials = pd.DataFrame(
-        {
-            "paradigm": "p",
-            "condition": "c",
-            "set_size": np.repeat([1, 4, 8], 40),
-            "display": [f"d{number}" for number in range(120)],
-        }
-    )
-    trials["rt_ms"] = 300 + 25.0 * trials["set_size"] + rng.normal(0, 20, 120)
-    draws = slope_draws(trials, 400, 0)["p", "c"]
-    fit = np.polyfit(trials["set_size"], trials["rt_ms"], 1)[0]
-    spread = 20 / np.sqrt(((trials["set_size"] - trials["set_size"].mean()) ** 2).sum())
-    assert draws.mean() == pytest.approx(fit, abs=4 * spread / np.sqrt(400))
-    assert draws.std() == pytest.approx(spread, rel=0.35)
-    np.testing.assert_array_equal(draws, slope_draws(trials, 400, 0)["p", "c"])
-    one_each = trials.iloc[[0, 40, 80]]
-    np.testing.assert_allclose(
-        slope_draws(one_each, 5, 0)["p", "c"], np.polyfit(one_each["set_size"], one_each["rt_ms"], 1)[0]
-    )
 
 
 @settings(max_examples=60, deadline=None)

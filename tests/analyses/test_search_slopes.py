@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyses.statistics.search_slopes import (
+    asymmetry_draws,
     asymmetry_index,
     asymmetry_interval,
     mixed_effects,
@@ -195,6 +196,15 @@ def test_constant_times_have_no_slope_and_no_direction() -> None:
     assert (table[["slope_ms_per_item", "slope_lower", "slope_upper"]] == 0).all(axis=None)
     index = asymmetry_interval(rt, HUMAN, n_bootstrap=200)
     assert (index[["index", "lower", "upper", "share_right"]] == 0).all(axis=None)
+
+
+def test_draws_of_two_searchers_are_those_of_the_same_displays() -> None:
+    rt = simulate(seed=2)
+    _, one = asymmetry_draws(rt, HUMAN, n_bootstrap=50, seed=3)
+    # Twice the time for every display: the same index, in every draw, where the same displays were drawn.
+    _, other = asymmetry_draws(rt.assign(rt_ms=2 * rt["rt_ms"]), HUMAN, n_bootstrap=50, seed=3)
+    assert one.std(axis=1).min() > 0
+    np.testing.assert_allclose(one, other, atol=1e-9)
 
 
 def test_intervals_of_the_index_cover_its_truth() -> None:
