@@ -32,7 +32,7 @@ def compare(
     from analyses.experiments.compare_runs import compare_runs
 
     if out is not None:
-        from analyses.report.comparison_page import check_out
+        from analyses.report.page import check_out
 
         check_out(out)  # before minutes of work
     comparison = compare_runs(runs, layer, reference, bootstraps, permutations, seed)

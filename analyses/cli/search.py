@@ -114,7 +114,8 @@ def compare(
 ) -> None:
     """Compare searchers with people and with each other, paired over displays."""
     from analyses.experiments.compare_search import compare_search
-    from analyses.report.search_page import check_out, search_sentences, write_search_comparison
+    from analyses.report.page import check_out
+    from analyses.report.search_page import search_sentences, write_search_comparison
     from analyses.report.search_tables import search_tables
 
     if out is not None:

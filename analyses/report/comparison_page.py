@@ -20,7 +20,7 @@ from analyses.report.comparison_figures import (
     score_scatter,
     scores_by_run,
 )
-from analyses.report.page import as_png, fact_tables, inline_png, render_page
+from analyses.report.page import as_png, check_out, fact_tables, inline_png, render_page
 from analyses.report.reading import ALPHA, evaluation_unit, mean_finite, neuroids
 from analyses.report.style import number
 from stimuli.files import atomic_write, write_json
@@ -69,13 +69,6 @@ def write_comparison(comparison: RunComparison, out: str | Path) -> Path:
         write_provenance(temporary, record)
         (temporary / REPORT).write_text(render_comparison(comparison, pictures, record), encoding="utf-8")
     return folder / REPORT
-
-
-def check_out(folder: Path) -> None:
-    """Refuse a folder that holds something, before any work is done."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "holds files already" if folder.is_dir() else "is a file"
-        raise FileExistsError(f"out: {folder} {what}; name a folder that is new or empty")
 
 
 def as_record(comparison: RunComparison) -> dict[str, Any]:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+
+def check_out(folder: Path) -> None:
+    """Refuse a folder that holds something, before any work is done."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds files already" if folder.is_dir() else "is a file"
+        raise FileExistsError(f"out: {folder} {what}; name a folder that is new or empty")
 
 
 def render_page(template: str, **values: Any) -> str:

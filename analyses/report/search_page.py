@@ -13,7 +13,7 @@ from analyses.experiments.compare_search import SearchComparison, as_record
 from analyses.experiments.search_config import MODELS
 from analyses.experiments.search_sources import load_search_displays
 from analyses.provenance import PROVENANCE, collect_provenance, write_provenance
-from analyses.report.page import as_png, fact_tables, inline_png, render_page
+from analyses.report.page import as_png, check_out, fact_tables, inline_png, render_page
 from analyses.report.search_curves import found_curves, shares_of_ceiling
 from analyses.report.search_displays import choose_displays, scanpaths_on_displays
 from analyses.report.search_maps import fixation_densities
@@ -77,13 +77,6 @@ def write_search_report(
     with atomic_write(folder / REPORT) as temporary:
         temporary.write_text(render_search(comparison, pictures, drawn, provenance), encoding="utf-8")
     return folder / REPORT
-
-
-def check_out(folder: Path) -> None:
-    """Refuse a folder that holds something, before any work is done."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "holds files already" if folder.is_dir() else "is a file"
-        raise FileExistsError(f"out: {folder} {what}; name a folder that is new or empty")
 
 
 def write_search_comparison(comparison: SearchComparison, out: str | Path) -> Path:
