@@ -21,7 +21,8 @@ beside it, the lead of the target over the strongest distractor before the first
 map, at the largest set size.
 
 Nothing was chosen by what searches came out: settings of training by validation pictures of a world of another seed
-(`--choose`), those of eccNET are its defaults. The lead was added after the searches of seed 0 were seen.
+(`--choose`), those of eccNET are its defaults. The lead was added after the searches of seed 0 were seen; further
+seeds (`--replicate 10`) are judged by themselves.
 """
 
 import argparse
@@ -282,6 +283,9 @@ def main() -> None:
     parser.add_argument(
         "--choose", action="store_true", help="try settings of training on validation pictures"
     )
+    parser.add_argument(
+        "--replicate", type=int, default=0, help="this many further seeds instead, light from above and below"
+    )
     parser.add_argument("--networks", type=Path, default=NETWORKS, help="where trained networks are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -289,8 +293,14 @@ def main() -> None:
         print(choose().to_string(index=False))
         return
     rows = []
-    seeds, n_displays = ((0,), 6) if arguments.quick else (SEEDS, N_DISPLAYS)
-    for row in measure(LIGHTS, seeds, n_displays, arguments.networks):
+    lights, seeds, n_displays = LIGHTS, SEEDS, N_DISPLAYS
+    out = RESULTS
+    if arguments.quick:
+        seeds, n_displays = (0,), 6
+    elif arguments.replicate:
+        lights, seeds = LIGHTS[:2], tuple(range(len(SEEDS), len(SEEDS) + arguments.replicate))
+        out = RESULTS.with_stem("search_diets_replication")
+    for row in measure(lights, seeds, n_displays, arguments.networks):
         rows.append(row)
         print(json.dumps(row), flush=True)
     if not arguments.quick:
@@ -298,7 +308,7 @@ def main() -> None:
         print(to_markdown(rows, found))
         content = {"networks": rows, "contrasts": found.round(4).to_dict("records")}
         settings = {"training": asdict(DIET_TRAINING), "n_images": N_IMAGES, "n_displays": N_DISPLAYS}
-        write_json(RESULTS, {"settings": settings, **content})
+        write_json(out, {"settings": settings, **content})
 
 
 if __name__ == "__main__":
