@@ -14,8 +14,15 @@ from analyses.report.style import styled
 if TYPE_CHECKING:
     from analyses.experiments.compare_search import SearchComparison
 
-MAX_RUNS = 7
+MAX_RUNS = 12
 PEOPLE = "people"
+#: Black is people's. As many runs more have the same colours again, dashed or with open dots.
+_COLOURS = style.CATEGORICAL[:6]
+
+
+def _look(number: int) -> tuple[str, bool]:
+    """Return the colour of a run by its number, and whether others have had that colour before."""
+    return _COLOURS[number % len(_COLOURS)], number >= len(_COLOURS)
 
 
 @styled
@@ -29,21 +36,21 @@ def found_curves(comparison: SearchComparison) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        The first 7 runs with their bands over displays; people in black, their band over people and displays.
+        The first 12 runs with their bands over displays; people in black, their band over people and displays.
     """
     table = comparison.curves
     sets = list(dict.fromkeys(table["displays"]))
     figure = style.new_figure(0.5 + 3.0 * len(sets), 5.4)
     axes = figure.subplots(len(sets), 1, squeeze=False)[:, 0]
     runs = [name for name in dict.fromkeys(table["observer"]) if name != PEOPLE][:MAX_RUNS]
-    colours = dict(zip(runs, style.layer_colours(len(runs)), strict=True)) | {PEOPLE: style.BLACK}
+    looks = {run: _look(number) for number, run in enumerate(runs)} | {PEOPLE: (style.BLACK, False)}
     for ax, name in zip(axes, sets, strict=True):
         of_set = table[table["displays"] == name]
         for observer in [PEOPLE, *runs]:
             curve = of_set[of_set["observer"] == observer]
             if curve.empty:
                 continue
-            colour = colours[observer]
+            colour, again = looks[observer]
             wide = observer == PEOPLE
             ax.fill_between(
                 curve["fixation"],
@@ -58,6 +65,7 @@ def found_curves(comparison: SearchComparison) -> Figure:
                 curve["found"],
                 color=colour,
                 linewidth=2.2 if wide else 1.5,
+                linestyle="--" if again else "-",
                 label=style.shorten(observer, 28),
             )
         ax.set(ylim=(0, 1.02), xlim=(1, max(2, of_set["fixation"].max())), ylabel="share of targets found")
@@ -79,7 +87,8 @@ def shares_of_ceiling(comparison: SearchComparison) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A panel a set of displays, a row a measure, with intervals; the line at 1 is the human ceiling.
+        The first 12 runs: a panel a set of displays, a row a measure, with intervals; the line at 1 is the human
+        ceiling.
     """
     table = comparison.scores
     sets = list(dict.fromkeys(table["displays"]))
@@ -88,12 +97,12 @@ def shares_of_ceiling(comparison: SearchComparison) -> Figure:
     figure = style.new_figure(0.7 + len(sets) * (0.4 + len(metrics) * (0.2 + 0.09 * len(runs))))
     axes = figure.subplots(len(sets), 1, squeeze=False, sharex=True)[:, 0]
     places = np.arange(len(metrics))[::-1].astype(float)
-    colours = dict(zip(runs, style.layer_colours(len(runs)), strict=True))
+    looks = {run: _look(number) for number, run in enumerate(runs)}
     for ax, name in zip(axes, sets, strict=True):
         ax.axvline(1.0, color=style.BLACK, linewidth=1.0, linestyle="--", zorder=0)
         here = [run for run in runs if ((table["displays"] == name) & (table["run"] == run)).any()]
         for number, run in enumerate(here):
-            colour = colours[run]
+            colour, again = looks[run]
             rows = (
                 table[(table["displays"] == name) & (table["run"] == run)]
                 .set_index("metric")
@@ -104,7 +113,8 @@ def shares_of_ceiling(comparison: SearchComparison) -> Figure:
             ax.scatter(
                 rows["share"],
                 places + offset,
-                color=colour,
+                facecolor="white" if again else colour,
+                edgecolor=colour,
                 s=20,
                 zorder=3,
             )
@@ -114,8 +124,17 @@ def shares_of_ceiling(comparison: SearchComparison) -> Figure:
         ax.set_title(style.shorten(name, 40))
     axes[-1].set_xlabel("share of the human ceiling (dashed: as alike as people are to each other)")
     handles = [
-        Line2D([], [], color=colour, marker="o", markersize=4.5, linewidth=1.6, label=style.shorten(run, 28))
-        for run, colour in colours.items()
+        Line2D(
+            [],
+            [],
+            color=colour,
+            marker="o",
+            markersize=4.5,
+            markerfacecolor="white" if again else colour,
+            linewidth=1.6,
+            label=style.shorten(run, 28),
+        )
+        for run, (colour, again) in looks.items()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure

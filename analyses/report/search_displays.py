@@ -16,7 +16,7 @@ from cogmodels.search import Scanpaths
 from stimuli.search_displays import SearchDisplay, SearchDisplays
 
 MAX_DISPLAYS = 4
-MAX_OBSERVERS = 5
+MAX_OBSERVERS = 6
 #: So many fixations are numbered; more would cover each other.
 _NUMBERED = 12
 _HALO = [withStroke(linewidth=2.0, foreground="white")]
@@ -61,12 +61,13 @@ def scanpaths_on_displays(displays: SearchDisplays, observers: Mapping[str, Scan
     displays : SearchDisplays
         Drawn are the first 4.
     observers : mapping of str to Scanpaths
-        Drawn are the first 5, and of each the first trial on a display.
+        Drawn are the first 6, and of each the first trial on a display.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Fixations are numbered from 1; the small square is where the gaze stood at first, the frame is the target.
+        Fixations are numbered from 1; the small square is where the gaze stood at first, where that is known; the frame
+        is the target.
     """
     shown = displays[:MAX_DISPLAYS]
     rows = dict(list(observers.items())[:MAX_OBSERVERS])
@@ -77,7 +78,7 @@ def scanpaths_on_displays(displays: SearchDisplays, observers: Mapping[str, Scan
     for row, (name, scanpaths) in enumerate(rows.items()):
         for ax, display in zip(axes[row], shown, strict=True):
             _show_display(ax, display)
-            _draw_path(ax, _first_path(scanpaths, display.display_id))
+            _draw_path(ax, *_first_path(scanpaths, display.display_id))
         axes[row, 0].set_ylabel(style.shorten(name, 24), fontsize=8.0)
     for ax, display in zip(axes[0], shown, strict=True):
         condition = display.condition.replace("_", " ")
@@ -106,15 +107,20 @@ def _show_display(ax: Axes, display: SearchDisplay) -> None:
         side.set(visible=True, color=style.LINE)
 
 
-def _draw_path(ax: Axes, places: np.ndarray) -> None:
+def _draw_path(ax: Axes, places: np.ndarray, begins: int) -> None:
+    """Draw places (n, 2), the first of which has the number `begins`: 0 is the start of the gaze, not a fixation."""
     if not len(places):
         return
     x, y = places.T
     ax.plot(x, y, color="white", linewidth=2.4, alpha=0.8, zorder=3)
     ax.plot(x, y, color=style.BLUE, linewidth=1.2, zorder=4)
-    ax.scatter(x[:1], y[:1], marker="s", s=14, color=style.ORANGE, edgecolor="white", linewidth=0.6, zorder=5)
-    ax.scatter(x[1:], y[1:], s=16, color=style.BLUE, edgecolor="white", linewidth=0.6, zorder=5)
-    for number, (at_x, at_y) in enumerate(places[1 : _NUMBERED + 1], 1):
+    fixated = places[1 - begins :]
+    if begins == 0:
+        ax.scatter(
+            x[:1], y[:1], marker="s", s=14, color=style.ORANGE, edgecolor="white", linewidth=0.6, zorder=5
+        )
+    ax.scatter(*fixated.T, s=16, color=style.BLUE, edgecolor="white", linewidth=0.6, zorder=5)
+    for number, (at_x, at_y) in enumerate(fixated[:_NUMBERED], 1):
         ax.annotate(
             str(number),
             (at_x, at_y),
@@ -128,10 +134,10 @@ def _draw_path(ax: Axes, places: np.ndarray) -> None:
         )
 
 
-def _first_path(scanpaths: Scanpaths, display: str) -> np.ndarray:
-    """Return the places of the first trial on a display, the start included; empty where there is none."""
+def _first_path(scanpaths: Scanpaths, display: str) -> tuple[np.ndarray, int]:
+    """Return the places of the first trial on a display, and the number of the first of them; empty without a trial."""
     table = scanpaths.table[scanpaths.table["display"] == display]
     if table.empty:
-        return np.empty((0, 2))
+        return np.empty((0, 2)), 0
     first = (table["observer"] == table["observer"].iloc[0]) & (table["trial"] == table["trial"].iloc[0])
-    return table.loc[first, ["x_px", "y_px"]].to_numpy()
+    return table.loc[first, ["x_px", "y_px"]].to_numpy(), int(table.loc[first, "fixation"].iloc[0])

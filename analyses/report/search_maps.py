@@ -13,7 +13,7 @@ from analyses.report import style
 from analyses.report.style import styled
 from cogmodels.search import Scanpaths
 
-MAX_OBSERVERS = 6
+MAX_OBSERVERS = 9
 _COLUMNS = 3
 #: Places along the wider side of the map, and its smoothing: one thirtieth of that side.
 _SIDE, _SIGMA = 120, 4.0
@@ -52,7 +52,7 @@ def fixation_densities(observers: Mapping[str, Scanpaths], displays: pd.DataFram
     Parameters
     ----------
     observers : mapping of str to Scanpaths
-        Drawn are the first 6.
+        Drawn are the first 9.
     displays : DataFrame
         As in `density`.
 

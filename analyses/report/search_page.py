@@ -15,7 +15,9 @@ from analyses.experiments.search_sources import load_search_displays
 from analyses.provenance import PROVENANCE, collect_provenance, write_provenance
 from analyses.report.page import as_png, check_out, fact_tables, inline_png, render_page
 from analyses.report.search_curves import found_curves, shares_of_ceiling
+from analyses.report.search_displays import MAX_OBSERVERS as ROWS
 from analyses.report.search_displays import choose_displays, scanpaths_on_displays
+from analyses.report.search_maps import MAX_OBSERVERS as PANELS
 from analyses.report.search_maps import fixation_densities
 from analyses.report.search_slopes import (
     asymmetry_by_paradigm,
@@ -266,7 +268,7 @@ def _drawn_on_displays(comparison: SearchComparison, displays: SearchDisplays | 
     """Draw what the runs on the displays of the first one have in common."""
     first = comparison.runs[0]
     same = [run for run in comparison.runs if run.displays_sha256 == first.displays_sha256]
-    observers: dict[str, Scanpaths] = {run.name: run.scanpaths for run in same}
+    observers: dict[str, Scanpaths] = {}
     ids = set(first.displays["display"])
     for people in comparison.people:
         if first.kind == "scenes" and people.scanpaths is not None and ids & set(people.scanpaths.displays):
@@ -276,7 +278,7 @@ def _drawn_on_displays(comparison: SearchComparison, displays: SearchDisplays | 
 
                 seen = found_trials(seen)
             observers[PEOPLE] = seen
-    who = ", ".join(observers)
+    observers |= {run.name: run.scanpaths for run in same}
     several = "" if len(same) == len(comparison.runs) else f" Shown are runs on the displays of {first.name}."
     figure, missing = (
         None,
@@ -291,9 +293,10 @@ def _drawn_on_displays(comparison: SearchComparison, displays: SearchDisplays | 
             "displays",
             "Where the gaze went",
             figure,
-            "Orange frame: the target. Square: where the gaze stood when the display came; fixations are numbered"
-            f" from 1. The first trial of each observer on each display is drawn.{several}",
-            f"Displays with the scanpaths of {who} drawn on them.",
+            "Orange frame: the target. Square: where the gaze stood when the display came, where that is known;"
+            f" fixations are numbered from 1. Each display shows one trial of an observer{_first_of(observers, ROWS)}."
+            f"{several}",
+            f"Displays with the scanpaths of {', '.join(list(observers)[:ROWS])} drawn on them.",
             missing,
         ),
         Picture(
@@ -301,10 +304,17 @@ def _drawn_on_displays(comparison: SearchComparison, displays: SearchDisplays | 
             "Fixation density",
             fixation_densities(observers, first.displays),
             "Fixations on all displays together, each display brought to one size, smoothed by a thirtieth of the wider"
-            f" side. 1 is what an even spread would give.{several}",
-            f"Fixation density over the display, a panel each for {who}.",
+            f" side. 1 is what an even spread would give{_first_of(observers, PANELS)}.{several}",
+            f"Fixation density over the display, a panel each for {', '.join(list(observers)[:PANELS])}.",
         ),
     ]
+
+
+def _first_of(observers: dict[str, Scanpaths], n_drawn: int) -> str:
+    """Say how many observers are drawn where that is not all."""
+    return (
+        f"; drawn are the first {n_drawn} of {len(observers)} observers" if len(observers) > n_drawn else ""
+    )
 
 
 def _displays_at_hand(comparison: SearchComparison) -> SearchDisplays | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analyses.experiments.compare_search import SearchComparison, compare_search, summarize_searches
@@ -94,6 +95,32 @@ def test_scanpaths_are_drawn_on_their_displays(run: SearchRun) -> None:
     drawn = lines_of(scanpaths_on_displays(displays, {"me": run.scanpaths}))
     path = run.scanpaths.select(displays=displays[0].display_id).arrays(start=True)[0]
     assert any(np.allclose(np.transpose([x, y]), path) for x, y in drawn if len(x) == len(path))
+
+
+def test_only_a_known_start_has_a_square() -> None:
+    displays, places = scenes(1), [(4.0, 4.0), (20.0, 9.0), (30.0, 12.0)]
+    for start, numbers in ((True, ["1", "2"]), (False, ["1", "2", "3"])):
+        paths = Scanpaths.from_lists([places], "ann", "scene0", start=start)
+        ax = scanpaths_on_displays(displays, {"ann": paths}).axes[0]
+        assert [text.get_text() for text in ax.texts] == numbers
+        assert len(ax.collections) == 1 + start
+        assert len(ax.collections[-1].get_offsets()) == len(numbers)
+
+
+def test_no_two_runs_look_alike_and_none_like_people(on_scenes: SearchComparison) -> None:
+    names = ["people", *(f"run {number}" for number in range(12))]
+    one = on_scenes.curves[on_scenes.curves["observer"] != "people"]
+    curves = pd.concat([one.assign(observer=name) for name in names])
+    lines = found_curves(replace(on_scenes, curves=curves)).axes[0].lines
+    assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in lines}) == len(names)
+
+
+def test_people_are_drawn_first_and_who_is_left_out_is_said(on_scenes: SearchComparison) -> None:
+    runs = tuple(replace(on_scenes.runs[0], name=f"run {number}") for number in range(7))
+    pictures = {each.name: each for each in search_pictures(replace(on_scenes, runs=runs), scenes())}
+    assert pictures["displays"].figure is not None
+    assert pictures["displays"].figure.axes[0].get_ylabel() == "people"
+    assert "the first 6 of 8 observers" in pictures["displays"].caption
 
 
 def test_density_is_1_on_average_and_high_where_the_gaze_was() -> None:
