@@ -22,12 +22,14 @@ from cogmodels.search.modulation import (
     with_same_padding,
     without_gradients,
 )
+from cogmodels.search.normalisation import Normalisation, check_normalisation, normalise
 from cogmodels.search.observer import PriorityModel
 from cogmodels.search.policy import Gaze, SearchPolicy
 from cogmodels.search.priority_maps import (
     PUBLISHED_SHARPENING,
     Sharpening,
     Weighting,
+    cells_within,
     check_sharpening,
     combine_maps,
     sharpen,
@@ -81,6 +83,10 @@ class EccNet(PriorityModel):
         features to twice that, by ordinary pools of 2 x 2.
     eccentricity : bool
         False: the network keeps its own pools, and max pools bring features to one stride.
+    normalisation : {"none", "places", "channels", "standardised", "whitened"}
+        What features of display and target are divided by, from the display as it is seen at each fixation: see
+        `cogmodels.search.normalisation.normalise`. "none" as published; the others suppress what the display commonly
+        shows.
     weighting : {"max", "equal"}
         See `combine_maps`.
     sharpening : Sharpening, str or None
@@ -130,6 +136,7 @@ class EccNet(PriorityModel):
         weights: Any = "cache",
         layers: Sequence[LayerPair] | Literal["last"] | None = None,
         eccentricity: bool = True,
+        normalisation: Normalisation = "none",
         weighting: Weighting = "max",
         sharpening: Sharpening | str | None = Sharpening(),  # noqa: B008 - frozen
         placement: Placement = "receptive_fields",
@@ -146,6 +153,7 @@ class EccNet(PriorityModel):
         self.eccentricity, self.weighting, self.placement = bool(eccentricity), weighting, placement
         self.px_per_degree, self.gaze_step_px = float(px_per_degree), int(gaze_step_px)
         self.sharpening = check_sharpening(sharpening)
+        self.normalisation = check_normalisation(normalisation)
         if self.gaze_step_px != gaze_step_px or self.gaze_step_px < 1:
             raise ValueError(f"gaze_step_px is {gaze_step_px!r}; it must be a whole number from 1")
         for argument, value, kinds in (
@@ -227,18 +235,22 @@ class EccNet(PriorityModel):
         )
         half = state.network.side // 2
         features = state.network.look(state.display, half - row, half - column)
-        with torch.inference_mode():
-            maps = [
-                modulate(each, kernel).cpu().numpy()
-                for each, kernel in zip(features, state.kernels, strict=True)
-            ]
         # Without padding, paths to one stride may differ by the last place.
-        shared = min(each.shape[0] for each in maps)
-        attention = combine_maps(np.stack([each[:shared, :shared] for each in maps]), self.weighting)
-        if state.sharpening is not None:
-            attention = sharpen(attention, state.sharpening)
+        shared = min(each.shape[2] for each in features)
         first, length = self._cells(state.network, shared)
         corner = (first - (half - row), first - (half - column))
+        shown = (
+            cells_within(n_rows, corner[0], length, shared),
+            cells_within(n_columns, corner[1], length, shared),
+        )
+        with torch.inference_mode():
+            maps = [
+                modulate(*normalise(each, kernel, shown, self.normalisation)).cpu().numpy()[:shared, :shared]
+                for each, kernel in zip(features, state.kernels, strict=True)
+            ]
+        attention = combine_maps(np.stack(maps), self.weighting)
+        if state.sharpening is not None:
+            attention = sharpen(attention, state.sharpening)
         return spread_over_pixels(attention - attention.min(), (n_rows, n_columns), corner, length)
 
     def recognition_score(self, state: EccNetState, gaze_px: Gaze) -> float:

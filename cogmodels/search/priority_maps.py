@@ -158,6 +158,18 @@ def cell_shares(n_px: int, first_px: float, cell_px: float, n_cells: int) -> np.
     return np.clip(np.minimum(pixels + 1, edges[1:]) - np.maximum(pixels, edges[:-1]), 0, 1)
 
 
+def cells_within(n_px: int, first_px: float, cell_px: float, n_cells: int) -> slice:
+    """Return which of a row of cells have their middle within pixels 0 to `n_px`; the nearest one where none has.
+
+    The arguments are those of `cell_shares`.
+    """
+    middles = first_px + cell_px * (np.arange(n_cells) + 0.5)
+    within = np.flatnonzero((middles >= 0) & (middles < n_px))
+    if not within.size:
+        within = np.array([np.argmin(np.abs(middles - n_px / 2))])
+    return slice(int(within[0]), int(within[-1]) + 1)
+
+
 def spread_over_pixels(
     priority: np.ndarray, shape_px: tuple[int, int], first_px: tuple[float, float], cell_px: float
 ) -> np.ndarray:

@@ -28,7 +28,9 @@ def normalised(image):
     return torch.tensor((image / 255 - IMAGENET_MEAN) / IMAGENET_STD).permute(2, 0, 1)[None]
 
 
-def published_map(module, display, gaze, pairs, sharpening=((3, 1), (5, 3))):
+def published_map(
+    module, display, gaze, pairs, sharpening=((3, 1), (5, 3)), relative=lambda *features: features
+):
     """Return the attention over the whole window, before it is brought to pixels; and the side of the window."""
     module = replace_pooling(module).double()
     side = 2 * (display.width_px + 64)
@@ -48,7 +50,7 @@ def published_map(module, display, gaze, pairs, sharpening=((3, 1), (5, 3))):
             features = oracle.average_pool_same(features, 2, 2)
         while kernel.shape[1] > -(-display.read_target_image().shape[0] // 32):
             kernel = oracle.average_pool_same(kernel, 2, 2)
-        maps.append(oracle.modulate(features, kernel))
+        maps.append(oracle.modulate(*relative(features, kernel)))
     return oracle.sharpen(oracle.combine(maps), *sharpening), side
 
 

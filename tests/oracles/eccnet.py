@@ -87,3 +87,29 @@ def over_pixels(m, n_px, first_px, cell_px, n_points=64):
     cells = np.clip(np.floor((points - first_px) / cell_px).astype(int), 0, len(m) - 1)
     shares = (cells[:, :, None] == np.arange(len(m))).mean(1)
     return np.einsum("ri,ij,cj->rc", shares, m, shares)
+
+
+def normalise(features, kernel, shown, kind):
+    """Normalise (n_channels, n, m) and (n_channels, k, l) by what some places of the first show."""
+    seen = features[:, shown[0], shown[1]].reshape(len(features), -1)
+
+    def column(values):
+        return values[:, None, None]
+
+    def rms(values, axis):
+        return np.sqrt((values**2).mean(axis))
+
+    mean = column(seen.mean(1))
+    if kind == "places":
+        s = rms(seen, 0).mean()
+        return tuple(x / (s + rms(x, 0)) for x in (features, kernel))
+    if kind == "channels":
+        e = rms(seen, 1)
+        return tuple(x / column(e.mean() + e) for x in (features, kernel))
+    if kind == "standardised":
+        d = seen.std(1)
+        return tuple((x - mean) / column(d.mean() + d) for x in (features, kernel))
+    covariance = np.cov(seen, bias=True)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors / np.sqrt(values + np.trace(covariance) / len(covariance)) @ vectors.T
+    return tuple(np.einsum("cd,dij->cij", root, x - mean) for x in (features, kernel))
