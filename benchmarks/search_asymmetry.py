@@ -49,12 +49,12 @@ WEIGHTINGS = ("max", "equal")
 N_ARRAYS, SET_SIZE, OBJECT_PX, TOLD_PX = 100, 32, 48, 64
 
 CHANGES: Mapping[str, dict[str, Any]] = {
-    "no eccentricity": {"model_options": {"eccentricity": False}},
-    "last layer": {"model_options": {"layers": "last"}},
-    "IVSN": {"model": "ivsn"},
     "published sharpening": {"model_options": {"sharpening": "published"}},
     "equal weights": {"model_options": {"weighting": "equal"}},
     "stretched": {"model_options": {"placement": "stretched"}},
+    "last layer": {"model_options": {"layers": "last"}},
+    "no eccentricity": {"model_options": {"eccentricity": False}},
+    "IVSN": {"model": "ivsn"},
     "untrained": {"weights": "random"},
 }
 """What is changed in the default eccNET, one at a time. IVSN is "no eccentricity" and "last layer" together."""
