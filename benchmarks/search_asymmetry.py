@@ -11,7 +11,7 @@ Nothing is trained on search, and nothing is tuned to people or to these display
 was written down when the indices of the default alone were known, and of the kinds of normalisation nothing. The
 product of raw features prefers whatever drives a network strongly; the four kinds of `cogmodels.search.normalisation`
 are the remedies that were thought of. Which of them, or none, and how maps are weighted ("max" or "equal"), is chosen
-for each network by efficiency on another task: 100 arrays of 32 of the 92 objects of Kriegeskorte et al. (2008), 48 px
+for each network by efficiency on another task: 50 arrays of 32 of the 92 objects of Kriegeskorte et al. (2008), 48 px
 wide, in a grid of 6 x 6, the target told by a picture that is larger (64 px) and mirrored, so that pixels do not give
 it away. The pair of the fewest fixations to the target, on average, is chosen; of equals the first in the order of
 `NORMALISATIONS` and `WEIGHTINGS`. It searches the paradigms once and is reported as chosen, whatever comes out; so are
@@ -46,7 +46,7 @@ RUNS = Path("runs") / "search_asymmetry"
 
 NORMALISATIONS = ("none", "places", "channels", "standardised", "whitened")
 WEIGHTINGS = ("max", "equal")
-N_ARRAYS, SET_SIZE, OBJECT_PX, TOLD_PX = 100, 32, 48, 64
+N_ARRAYS, SET_SIZE, OBJECT_PX, TOLD_PX = 50, 32, 48, 64
 
 CHANGES: Mapping[str, dict[str, Any]] = {
     "published sharpening": {"model_options": {"sharpening": "published"}},
