@@ -34,6 +34,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.planted_routing
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.cluster
+	$(BIN)/python -m benchmarks.oat
+	$(BIN)/python -m benchmarks.search_scenes
 	$(BIN)/python -m benchmarks.scanpath_metrics
 	$(BIN)/python -m benchmarks.search_speed --threads 2
 	$(BIN)/python -m benchmarks.search_diets

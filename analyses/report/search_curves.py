@@ -12,6 +12,8 @@ from analyses.report import style
 from analyses.report.style import styled
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analyses.experiments.compare_search import SearchComparison
 
 MAX_RUNS = 12
@@ -20,9 +22,14 @@ PEOPLE = "people"
 _COLOURS = style.CATEGORICAL[:6]
 
 
-def _look(number: int) -> tuple[str, bool]:
-    """Return the colour of a run by its number, and whether others have had that colour before."""
-    return _COLOURS[number % len(_COLOURS)], number >= len(_COLOURS)
+def _looks(comparison: SearchComparison, named: pd.Series) -> dict[str, tuple[str, bool]]:
+    """Return colours of the runs that a table names, and whether runs before have them: the same in all figures."""
+    runs = [run.name for run in comparison.runs][:MAX_RUNS]
+    return {
+        run: (_COLOURS[number % len(_COLOURS)], number >= len(_COLOURS))
+        for number, run in enumerate(runs)
+        if run in set(named)
+    }
 
 
 @styled
@@ -42,15 +49,13 @@ def found_curves(comparison: SearchComparison) -> Figure:
     sets = list(dict.fromkeys(table["displays"]))
     figure = style.new_figure(0.5 + 3.0 * len(sets), 5.4)
     axes = figure.subplots(len(sets), 1, squeeze=False)[:, 0]
-    runs = [name for name in dict.fromkeys(table["observer"]) if name != PEOPLE][:MAX_RUNS]
-    looks = {run: _look(number) for number, run in enumerate(runs)} | {PEOPLE: (style.BLACK, False)}
+    looks = {PEOPLE: (style.BLACK, False)} | _looks(comparison, table["observer"])
     for ax, name in zip(axes, sets, strict=True):
         of_set = table[table["displays"] == name]
-        for observer in [PEOPLE, *runs]:
+        for observer, (colour, again) in looks.items():
             curve = of_set[of_set["observer"] == observer]
             if curve.empty:
                 continue
-            colour, again = looks[observer]
             wide = observer == PEOPLE
             ax.fill_between(
                 curve["fixation"],
@@ -93,14 +98,13 @@ def shares_of_ceiling(comparison: SearchComparison) -> Figure:
     table = comparison.scores
     sets = list(dict.fromkeys(table["displays"]))
     metrics = list(dict.fromkeys(table["metric"]))
-    runs = list(dict.fromkeys(table["run"]))[:MAX_RUNS]
-    figure = style.new_figure(0.7 + len(sets) * (0.4 + len(metrics) * (0.2 + 0.09 * len(runs))))
+    looks = _looks(comparison, table["run"])
+    figure = style.new_figure(0.7 + len(sets) * (0.4 + len(metrics) * (0.2 + 0.09 * len(looks))))
     axes = figure.subplots(len(sets), 1, squeeze=False, sharex=True)[:, 0]
     places = np.arange(len(metrics))[::-1].astype(float)
-    looks = {run: _look(number) for number, run in enumerate(runs)}
     for ax, name in zip(axes, sets, strict=True):
         ax.axvline(1.0, color=style.BLACK, linewidth=1.0, linestyle="--", zorder=0)
-        here = [run for run in runs if ((table["displays"] == name) & (table["run"] == run)).any()]
+        here = [run for run in looks if ((table["displays"] == name) & (table["run"] == run)).any()]
         for number, run in enumerate(here):
             colour, again = looks[run]
             rows = (

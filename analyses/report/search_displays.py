@@ -119,7 +119,9 @@ def _draw_path(ax: Axes, places: np.ndarray, begins: int) -> None:
         ax.scatter(
             x[:1], y[:1], marker="s", s=14, color=style.ORANGE, edgecolor="white", linewidth=0.6, zorder=5
         )
-    ax.scatter(*fixated.T, s=16, color=style.BLUE, edgecolor="white", linewidth=0.6, zorder=5)
+    ax.scatter(
+        fixated[:, 0], fixated[:, 1], s=16, color=style.BLUE, edgecolor="white", linewidth=0.6, zorder=5
+    )
     for number, (at_x, at_y) in enumerate(fixated[:_NUMBERED], 1):
         ax.annotate(
             str(number),

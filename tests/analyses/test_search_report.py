@@ -111,7 +111,8 @@ def test_no_two_runs_look_alike_and_none_like_people(on_scenes: SearchComparison
     names = ["people", *(f"run {number}" for number in range(12))]
     one = on_scenes.curves[on_scenes.curves["observer"] != "people"]
     curves = pd.concat([one.assign(observer=name) for name in names])
-    lines = found_curves(replace(on_scenes, curves=curves)).axes[0].lines
+    runs = tuple(replace(on_scenes.runs[0], name=name) for name in names[1:])
+    lines = found_curves(replace(on_scenes, runs=runs, curves=curves)).axes[0].lines
     assert len({(to_hex(line.get_color()), line.get_linestyle()) for line in lines}) == len(names)
 
 
