@@ -17,11 +17,15 @@ other displays only, and was stopped by others again. Trials longer than the mea
 three standard deviations are left out, as published.
 
 Delta and sequence score are of 100 drawn rollouts a display ("multi") or of the likeliest steps ("single"). All
-networks have the sizes of `OAT.small`. How long to train on shelves was chosen by the validation loss on other shelves;
-for the covers rate and batches were kept and nothing was tried.
+networks have the sizes of `OAT.small`. How long to train on shelves was chosen by Delta on validation shelves: the
+network is then past the point where it is least surprised by searches that it has not seen ("nats above"), but only
+then has it learnt to remember where it was. How long to train on covers was set by the time at hand. The first network
+of the covers, and the displays that it has not seen, are kept for
+``cogmodels search run --model oat --model-folder runs/oat/model --paradigm runs/oat/displays``.
 """
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -47,16 +51,16 @@ from encoders import Training
 from stimuli import write_json
 from stimuli.search_displays import SearchDisplays
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, RUNS = Path(__file__).parent / "results", Path("runs") / "oat"
 N_ROLLOUTS, N_BOOTSTRAP, N_IDENTITY = 100, 1000, 32
+N_BASELINE_ROLLOUTS = 20  # on shelves, where truth is drawn as often as one likes
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "OAT": {},
-    "index as a sinusoid": {"positions": "index"},
     "no positions": {"positions": "none"},
     "told where the target is": {"reveal_target_position": True},
+    "index as a sinusoid": {"positions": "index"},
     "vocabulary in place of the pointer": {"head": "vocabulary"},
-    "rows and columns as sinusoids": {"positions": "sinusoid"},
 }
 
 
@@ -68,8 +72,8 @@ class Scale:
     shelf_epochs: int = 25
     n_test_shelves: int = 100
     n_folds: int = 5
-    n_copies: int = 4
-    cover_epochs: int = 20
+    n_copies: int = 20
+    cover_epochs: int = 5
     n_rollouts: int = N_ROLLOUTS
     variants: tuple[str, ...] = tuple(VARIANTS)
 
@@ -121,10 +125,9 @@ def judge(name: str, model: Scanpaths, people: Scanpaths, displays: SearchDispla
     """Return one row of a table: statistics, Delta and sequence score, with intervals."""
     delta, delta_lower, delta_upper = delta_with_interval(model, people, displays)
     score = model_agreement(model, people, "sequence_score", resample="displays", n_bootstrap=N_BOOTSTRAP)
-    means = behaviour_statistics(model, displays)[list(STATISTICS)].mean()
     return {
         "searcher": name,
-        **means.to_dict(),
+        **_statistics(model, displays),
         "delta": delta,
         "delta_lower": delta_lower,
         "delta_upper": delta_upper,
@@ -132,6 +135,11 @@ def judge(name: str, model: Scanpaths, people: Scanpaths, displays: SearchDispla
         "score_lower": float(score.lower[0]),
         "score_upper": float(score.upper[0]),
     }
+
+
+def _statistics(paths: Scanpaths, displays: SearchDisplays) -> dict[str, float]:
+    table = behaviour_statistics(paths, displays)
+    return {name: float(table[name].mean()) for name in STATISTICS}
 
 
 def surprise(steps: list[np.ndarray], paths: Scanpaths) -> float:
@@ -166,7 +174,7 @@ def shelves(scale: Scale) -> Iterator[dict[str, Any]]:
             "the searcher again", again, truth[layout], displays
         )
         for model in baselines():
-            paths = model.search(displays, n_rollouts=scale.n_rollouts)
+            paths = model.search(displays, n_rollouts=N_BASELINE_ROLLOUTS)
             yield {"layout": layout} | judge(model.name, paths, truth[layout], displays)
     for name in scale.variants:
         start = time.process_time()
@@ -258,6 +266,8 @@ def covers(scale: Scale) -> Iterator[dict[str, Any]]:
         seconds += time.process_time() - start
         epochs.append(model.best_epoch_)
         tested = displays.select(names["test"])
+        if number == 0:
+            keep(model, tested)
         found["OAT, multi"].append(model.search(tested, n_rollouts=scale.n_rollouts, seed=1))
         found["OAT, single"].append(model.search(tested))
         print(
@@ -273,6 +283,14 @@ def covers(scale: Scale) -> Iterator[dict[str, Any]]:
         yield judge(baseline.name, paths, people, displays)
 
 
+def keep(model: OAT, displays: SearchDisplays) -> None:
+    """Write a network and displays for it anew, for runs of their own."""
+    shutil.rmtree(RUNS, ignore_errors=True)
+    RUNS.mkdir(parents=True)
+    model.save(RUNS / "model")
+    displays.save(RUNS / "displays")
+
+
 def human_row(people: Scanpaths, displays: SearchDisplays) -> dict[str, Any]:
     """Return how well people tell each other: each person against the others, on the displays of both."""
     deltas = []
@@ -283,7 +301,7 @@ def human_row(people: Scanpaths, displays: SearchDisplays) -> dict[str, Any]:
     score = human_ceiling(people, "sequence_score", resample="displays", n_bootstrap=N_BOOTSTRAP)
     return {
         "searcher": "one person for the others (mean, least and most)",
-        **behaviour_statistics(people, displays)[list(STATISTICS)].mean().to_dict(),
+        **_statistics(people, displays),
         "delta": float(np.mean(deltas)),
         "delta_lower": min(deltas),
         "delta_upper": max(deltas),
